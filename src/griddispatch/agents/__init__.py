@@ -1,0 +1,1 @@
+"""Policies: trivial rules and learners, one readable file per algorithm."""

@@ -1,0 +1,1 @@
+"""Models of single resources: what they can do next, and what a step does to them."""

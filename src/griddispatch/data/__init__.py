@@ -1,0 +1,1 @@
+"""Raw files, clean series of loads, PV and prices, and their split by date."""

@@ -1,0 +1,1 @@
+"""Batched environments in torch, with thin Gymnasium faces."""

@@ -1,0 +1,390 @@
+"""Batteries on a distribution feeder: the environment of RL-ADN, batched.
+
+Source: Hou et al., "RL-ADN: A high-performance deep reinforcement learning environment for optimal
+energy storage systems dispatch in active distribution networks", eq. 5-7, with the signs and the
+units of time put right (energy = power * dt in every term).
+
+A step of B independent days, t = 0 .. S - 1, M batteries, N nodes
+
+    P^B    = the action in [-1, 1] times rated power, held inside the storage's feasible interval
+    V      = power flow at net load + P^B
+    profit  = -price / 1000 * sum_m P^B_m * dt                           [EUR]
+    penalty = sigma * sum_n max(0, |1 - V_n| - 0.05)                     [EUR]
+    reward  = profit - penalty - wear
+
+Nothing is kept between steps: a `State` says which day, which step, which state of charge, so a
+transition can be stored in a few numbers, repeated, or restarted anywhere. What the agent sees and
+what it is paid are plain functions, `observation(feeder, state)` and `reward(outcome)`; replace
+them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from griddispatch.assets.storage import Storage, energy_kwh
+from griddispatch.data.series import Days
+from griddispatch.errors import InputError
+from griddispatch.grid.network import Network
+from griddispatch.grid.power_flow import Backend, solve
+
+VOLTAGE_BAND = 0.05  # p.u. on either side of 1, eq. 6
+SIGMA = 400.0  # EUR per p.u. and step, eq. 6
+SOC_ROUNDING = 1e-6  # a state of charge this little outside its limits is put on the limit
+
+VoltageScope = Literal["battery", "all"]
+EndSoc = Literal["free", "initial"]
+
+
+class State(NamedTuple):
+    """Where B episodes stand: day [B] and t [B] (int64) into the feeder's days, soc [B, M]."""
+
+    day: Tensor
+    t: Tensor
+    soc: Tensor
+
+
+class Outcome(NamedTuple):
+    """What a step did, all [B] in EUR unless a shape is named.
+
+    price [B] is in EUR/MWh, power_kw [B, M] the power that the batteries took (+ = charging),
+    magnitude [B, K] the voltages in p.u. at the nodes in the voltage scope.
+    """
+
+    state: State
+    price: Tensor
+    power_kw: Tensor
+    magnitude: Tensor
+    profit: Tensor
+    penalty: Tensor
+    wear: Tensor
+
+
+Observation = Callable[["Feeder", State], Tensor]
+Reward = Callable[[Outcome], Tensor]
+
+
+def paper_reward(outcome: Outcome) -> Tensor:
+    """[B] profit minus voltage penalty (eq. 5) minus wear, which is zero in the paper."""
+    return outcome.profit - outcome.penalty - outcome.wear
+
+
+def voltage_penalty(magnitude: Tensor, sigma: float) -> Tensor:
+    """[B] sigma times the sum over nodes of how far |V| [B, K] is outside 1 +- 0.05 p.u., eq. 6."""
+    return sigma * ((1 - magnitude).abs() - VOLTAGE_BAND).clamp(min=0).sum(-1)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What observations are divided by: training means and spreads, never those of test days."""
+
+    load_mean: Tensor  # [N] kW
+    load_std: Tensor  # [N] kW
+    price_mean: float  # EUR/MWh
+    price_std: float
+
+    @classmethod
+    def of(cls, days: Days) -> "Scale":
+        """Means and standard deviations over all steps of `days`."""
+        load = torch.as_tensor(days.net_load).flatten(0, 1)
+        price = torch.as_tensor(days.price)
+        spread = load.std(0)
+        return cls(
+            load_mean=load.mean(0),
+            load_std=torch.where(spread > 0, spread, torch.ones_like(spread)),
+            price_mean=float(price.mean()),
+            price_std=float(price.std()) or 1.0,
+        )
+
+
+class Feeder:
+    """The environment. All tensors are on one device and in one precision.
+
+    Parameters
+    ----------
+    network, storage, days
+        The feeder, its batteries, and the days that episodes are drawn from.
+    sigma
+        Penalty in EUR per p.u. and step.
+    voltage_scope
+        Which nodes are penalised: those with a battery, as printed, or all.
+    end_soc
+        "free" as in the paper, or "initial": every day ends at the storage's `soc_initial` (the
+        feasible interval narrows towards the end of the day).
+    backend, tol
+        Of the power flow; "dense" is differentiable.
+    observation, reward
+        Plain functions; see the module's text.
+    scale
+        What observations are divided by; by default that of `days`.
+
+    Raises
+    ------
+    InputError
+        Nodes of days and network differ, a battery stands at a node that does not exist or at the
+        slack node, an option is unknown, there is no day, or the feeder cannot carry the load of a
+        day.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        storage: Storage,
+        days: Days,
+        *,
+        sigma: float = SIGMA,
+        voltage_scope: VoltageScope = "battery",
+        end_soc: EndSoc = "free",
+        backend: Backend = "auto",
+        tol: float = 1e-6,
+        observation: Observation | None = None,
+        reward: Reward = paper_reward,
+        scale: Scale | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        if tuple(int(n) for n in network.nodes) != tuple(days.nodes):
+            raise InputError(
+                f"network {network.name} has {network.n_nodes} nodes, the days have "
+                f"{len(days.nodes)}, or in another order; use the series of this network"
+            )
+        if not len(days):
+            raise InputError("there are no days to draw episodes from; give at least one")
+        if voltage_scope not in ("battery", "all") or end_soc not in ("free", "initial"):
+            raise InputError(
+                f"voltage_scope {voltage_scope!r} must be 'battery' or 'all', "
+                f"end_soc {end_soc!r} 'free' or 'initial'"
+            )
+        self.network, self.storage, self.days = network, storage, days
+        self.sigma, self.voltage_scope, self.end_soc = sigma, voltage_scope, end_soc
+        self.backend, self.tol = backend, tol
+        self.observation = observation or paper_observation
+        self.reward = reward
+        self.scale = scale or Scale.of(days)
+        self.device, self.dtype = torch.device(device), dtype
+        self.hours = days.step_hours
+        self.steps = days.price.shape[1]
+
+        self.at = torch.tensor([network.position(n) for n in storage.nodes], device=self.device)
+        if int(network.slack) in self.at.tolist():
+            raise InputError(
+                f"a battery stands at node {int(network.nodes[network.slack])}, the slack node, "
+                "where it cannot change any voltage; move it"
+            )
+        everywhere = torch.arange(network.n_nodes, device=self.device)
+        self.penalised = self.at if voltage_scope == "battery" else everywhere
+        self.net_load = self._tensor(days.net_load)  # [D, S, N] kW
+        self.reactive = self._tensor(days.reactive) if days.reactive.any() else None
+        self.price = self._tensor(days.price)  # [D, S] EUR/MWh
+        self.idle_voltage = self._idle_voltage()  # [D, S, N] complex, no battery in use
+        magnitude = self.idle_voltage.abs().flatten(0, 1)[:, self.penalised]
+        self.idle_penalty = voltage_penalty(magnitude, sigma).view(self.price.shape)
+        self._tables: dict[Callable[[Feeder], Tensor], Tensor] = {}
+
+    # -- episodes -------------------------------------------------------------------------
+
+    @property
+    def n_actions(self) -> int:
+        """M, the number of batteries."""
+        return len(self.storage)
+
+    def reset(self, day: Tensor | None = None, soc: Tensor | None = None) -> State:
+        """Start of a day: all days once by default, at the storage's initial state of charge.
+
+        Raises
+        ------
+        InputError
+            There is no such day, or a state of charge lies outside its limits.
+        """
+        limits = self.storage.limits(self.price)
+        if day is None:
+            day = torch.arange(len(self.days), device=self.device)
+        elif bool(((day < 0) | (day >= len(self.days))).any()):
+            raise InputError(f"a day is outside 0 .. {len(self.days) - 1}, the days of this feeder")
+        if soc is None:
+            soc = limits.soc_initial.expand(len(day), -1)
+        soc = soc.to(self.price)
+        if soc.shape != (len(day), self.n_actions):
+            raise InputError(
+                f"soc has shape {tuple(soc.shape)}; give {(len(day), self.n_actions)}: "
+                "one value per episode and battery"
+            )
+        inside = torch.minimum(torch.maximum(soc, limits.soc_min), limits.soc_max)
+        if not bool(((soc - inside).abs() <= SOC_ROUNDING).all()):
+            raise InputError("a state of charge lies outside soc_min .. soc_max of the storage")
+        return State(day, torch.zeros_like(day), inside)
+
+    def feasible_power(self, state: State) -> tuple[Tensor, Tensor]:
+        """[B, M] lowest and highest power in kW that the batteries can take in this step."""
+        if self.end_soc == "free":
+            return self.storage.feasible_interval(state.soc, self.hours)
+        left = (self.steps - 1 - state.t).to(self.dtype)[:, None] * self.hours
+        target = self.storage.limits(state.soc).soc_initial
+        return self.storage.feasible_interval(
+            state.soc, self.hours, end_soc=target, hours_after=left
+        )
+
+    def power(self, state: State, action: Tensor) -> Tensor:
+        """[B, M] power in kW that an action in [-1, 1] leads to."""
+        low, high = self.feasible_power(state)
+        wanted = action.to(self.price) * self.storage.limits(self.price).power_kw
+        return torch.minimum(torch.maximum(wanted, low), high)
+
+    def step(self, state: State, action: Tensor) -> tuple[State, Tensor, Outcome]:
+        """Take one step of B episodes with actions [B, M] in [-1, 1] (beyond that they saturate).
+
+        Returns
+        -------
+        state, reward, outcome
+            The next state (after the last step of a day its t is S: the day is over), the reward
+            [B], and what happened.
+
+        Raises
+        ------
+        InputError
+            The shape of the action is wrong, a value of it is not a number, an episode's day is
+            over, or the power flow of a row has no solution; the message names the day and the
+            step.
+        """
+        if action.shape != state.soc.shape:
+            raise InputError(
+                f"action has shape {tuple(action.shape)}; this feeder needs "
+                f"{tuple(state.soc.shape)}: one value per episode and battery"
+            )
+        if bool((state.t >= self.steps).any()):
+            raise InputError(f"the day of an episode is over after {self.steps} steps; reset it")
+        power = self.power(state, action)
+        magnitude = self._magnitude(state, power)
+        price = self.price[state.day, state.t]
+        outcome = Outcome(
+            state=state,
+            price=price,
+            power_kw=power,
+            magnitude=magnitude,
+            profit=-price / 1000 * energy_kwh(power.sum(-1), self.hours),
+            penalty=voltage_penalty(magnitude, self.sigma),
+            wear=self.storage.wear_eur(power, self.hours),
+        )
+        soc = self.storage.step(state.soc, power, self.hours)
+        return State(state.day, state.t + 1, soc), self.reward(outcome), outcome
+
+    # -- what the agent sees --------------------------------------------------------------
+
+    def observe(self, state: State) -> Tensor:
+        """[B, K] observation of a state (float32)."""
+        return self.observation(self, state)
+
+    @property
+    def n_observations(self) -> int:
+        """K, the length of an observation."""
+        day = torch.zeros(1, dtype=torch.int64, device=self.device)
+        return self.observe(self.reset(day)).shape[1]
+
+    def lookup(self, table: Callable[["Feeder"], Tensor], state: State) -> Tensor:
+        """Rows of `table(feeder)` [D, S + 1, ...] for B states; the table is made only once.
+
+        What an observation says about the day and the hour depends on no action, so it is looked
+        up instead of computed at every step. Row S is the state after the last step of a day.
+        """
+        if table not in self._tables:
+            self._tables[table] = table(self)
+        return self._tables[table][state.day, state.t]
+
+    def on(self, days: Days) -> "Feeder":
+        """The same environment, with the same scale of observations, on other days."""
+        return Feeder(
+            self.network,
+            self.storage,
+            days,
+            sigma=self.sigma,
+            voltage_scope=self.voltage_scope,
+            end_soc=self.end_soc,
+            backend=self.backend,
+            tol=self.tol,
+            observation=self.observation,
+            reward=self.reward,
+            scale=self.scale,
+            device=self.device,
+            dtype=self.dtype,
+        )
+
+    # -- physics --------------------------------------------------------------------------
+
+    def _tensor(self, x: object) -> Tensor:
+        return torch.as_tensor(x).to(self.device, self.dtype)
+
+    def _magnitude(self, state: State, power_kw: Tensor) -> Tensor:
+        """[B, K] voltage magnitudes at the penalised nodes with the batteries at work."""
+        load = self.net_load[state.day, state.t].index_add_(1, self.at, power_kw)
+        reactive = None if self.reactive is None else self.reactive[state.day, state.t]
+        flow = solve(
+            self.network,
+            load,
+            reactive,
+            backend=self.backend,
+            tol=self.tol,
+            v_init=self.idle_voltage[state.day, state.t],
+            device=self.device,
+            dtype=self.dtype,
+        )
+        if not bool(flow.converged.all()):
+            row = int((~flow.converged).nonzero()[0])
+            if not bool(power_kw[row].isfinite().all()):
+                raise InputError(f"the action or the soc of episode {row} is not a number")
+            raise self._no_solution(int(state.day[row]), int(state.t[row]))
+        return flow.voltage[:, self.penalised].abs()
+
+    def _idle_voltage(self) -> Tensor:
+        flow = solve(  # in float64, because float32 cannot hold a voltage to 1e-8
+            self.network,
+            self.net_load.flatten(0, 1),
+            None if self.reactive is None else self.reactive.flatten(0, 1),
+            backend=self.backend,
+            tol=min(self.tol, 1e-8),
+            device=self.device,
+            dtype=torch.float64,
+        )
+        if not bool(flow.converged.all()):
+            row = int((~flow.converged).nonzero()[0])
+            raise self._no_solution(row // self.steps, row % self.steps)
+        return flow.voltage.to(self.dtype.to_complex()).view(self.net_load.shape)
+
+    def _no_solution(self, day: int, t: int) -> InputError:
+        total = float(self.net_load[day, t].sum())
+        return InputError(
+            f"no power-flow solution on {self.days.dates[day]}, step {t} (net load {total:.0f} "
+            f"kW): network {self.network.name} cannot carry it; reduce the load or the batteries"
+        )
+
+
+# -- observations ---------------------------------------------------------------------------
+
+
+def _time_table(feeder: Feeder) -> Tensor:
+    """[D, S + 1, 1] share of the day that has passed."""
+    share = torch.arange(feeder.steps + 1, device=feeder.device) / feeder.steps
+    return share.float().expand(len(feeder.days), -1)[..., None]
+
+
+def _paper_table(feeder: Feeder) -> Tensor:
+    """[D, S + 1, N + 2] scaled net loads, price and time; zeros for the prices after the day."""
+    s = feeder.scale
+    load = (feeder.net_load - s.load_mean.to(feeder.price)) / s.load_std.to(feeder.price)
+    price = (feeder.price[..., None] - s.price_mean) / s.price_std
+    now = torch.cat([load, price], -1)
+    now = torch.cat([now, torch.zeros_like(now[:, :1])], 1)
+    return torch.cat([now.float(), _time_table(feeder)], -1)
+
+
+def scaled_soc(feeder: Feeder, state: State) -> Tensor:
+    """[B, M] state of charge, -1 at its lower and +1 at its upper limit."""
+    k = feeder.storage.limits(state.soc)
+    return (2 * (state.soc - k.soc_min) / (k.soc_max - k.soc_min) - 1).float()
+
+
+def paper_observation(feeder: Feeder, state: State) -> Tensor:
+    """[B, N + M + 2] the state of the paper: net loads, price, time of day, states of charge."""
+    return torch.cat([feeder.lookup(_paper_table, state), scaled_soc(feeder, state)], 1)

@@ -1,0 +1,1 @@
+"""Policies and scenarios in, one tidy table with intervals out."""

@@ -1,0 +1,1 @@
+"""How the notebooks are run as one pipeline; nothing in here computes a result."""

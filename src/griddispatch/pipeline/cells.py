@@ -1,0 +1,290 @@
+"""Independent cells of one stage, over all processors; a finished cell is never computed twice.
+
+    curves = run_cells(train_one, [{"seed": s} for s in range(10)], label="train_td3")
+
+Each cell is one call of a function in a worker process with one thread. A finished cell is kept
+in ``build/cells/<label>/`` under a key made of the function, its arguments, the source files that
+the function imports and the pinned versions, so that an interrupted stage goes on where it
+stopped, and an edit of the code computes again what it concerns.
+"""
+
+import hashlib
+import os
+import pickle
+import re
+import reprlib
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+import joblib
+import psutil
+from joblib.externals import loky
+from joblib.hashing import NumpyHasher
+
+import griddispatch
+from griddispatch.errors import InputError
+from griddispatch.pipeline import imports, paths
+
+STORE = "build/cells"
+WORKERS = "GRIDDISPATCH_WORKERS"
+
+# A worker is one thread: cells run beside each other, and sums keep their order.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+
+# The clock of a process and that of a file system agree only roughly, in seconds.
+_CLOCKS = 2.0
+# Progress lines come no closer than this, in seconds.
+_QUIET = 2.0
+
+
+class CellError(RuntimeError):
+    """Cells failed. The others are finished and kept."""
+
+
+def run_cells(
+    function: Callable[..., Any],
+    cells: Sequence[Mapping[str, Any]],
+    *,
+    label: str,
+    store: str | Path | None = STORE,
+    workers: int | None = None,
+) -> list[Any]:
+    """Call ``function(**cell)`` for each cell and return the results in the order of the cells.
+
+    Parameters
+    ----------
+    function
+        A function of a module. (With ``store=None`` it may be defined in a notebook.)
+    cells
+        The keyword arguments of each call: numbers, texts, arrays, tensors, dataclasses of these.
+    label
+        Name of the set of cells in progress lines and in the store: letters, digits, _ and -.
+    store
+        Folder for finished cells, relative to the project folder; None keeps nothing.
+    workers
+        Number of processes. Default: the variable GRIDDISPATCH_WORKERS, or one per processor.
+
+    Raises
+    ------
+    InputError
+        The label, the number of workers, the function or an argument is of no use here.
+    CellError
+        At least one cell failed; the message names its arguments.
+    """
+    if not re.fullmatch(r"[\w-]+", label):
+        raise InputError(f"label {label!r}: use letters, digits, _ and - only")
+    keep = None if store is None else _Store.open(function, paths.root() / store / label, label)
+    files = [keep.file(cell) if keep else None for cell in cells]
+    results = {i: _load(file) for i, file in enumerate(files) if file is not None and file.exists()}
+    results = {index: result for index, result in results.items() if result is not _DAMAGED}
+    todo = [index for index in range(len(cells)) if index not in results]
+    if results:
+        print(f"{label}: {len(results)} of {len(cells)} cells were finished before", flush=True)
+    failures: dict[int, str] = {}
+    progress = _Progress(label, len(cells), len(results))
+    try:
+        with _executor(min(_workers(workers), len(todo))) as executor:
+            futures = {executor.submit(_call, function, cells[i]): i for i in todo}
+            for future in as_completed(futures):
+                index = futures.pop(future)  # lets go of its result
+                result, failure = future.result()
+                if failure:
+                    failures[index] = failure
+                else:
+                    results[index] = pickle.loads(result)
+                    if keep:
+                        keep.save(files[index], result)
+                progress.finished()
+    except BrokenExecutor as error:
+        raise CellError(
+            f"{label}: a worker process died, most often for want of memory; finished cells are "
+            f"kept, so run it again with fewer workers ({WORKERS}, or run.workers in params.yaml)"
+        ) from error
+    if failures:
+        raise CellError(_report(label, cells, failures))
+    return [results[index] for index in range(len(cells))]
+
+
+@contextmanager
+def _executor(workers: int) -> Iterator[Executor]:
+    """Give an executor of worker processes; that of a cluster has the same interface."""
+    pool = loky.ProcessPoolExecutor(
+        max_workers=max(workers, 1), timeout=300, env=ONE_THREAD, initializer=_end_with_parent
+    )
+    try:
+        yield pool
+    except BaseException:  # an interrupt, too: no worker goes on in the background
+        pool.shutdown(wait=False, kill_workers=True)
+        raise
+    pool.shutdown()
+
+
+def _end_with_parent() -> None:
+    """End this worker as soon as the process that started it is gone, however it went."""
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _call(function: Callable[..., Any], cell: Mapping[str, Any]) -> tuple[bytes, str]:
+    """Run one cell in a worker; return its pickled result, or the traceback of its failure."""
+    if "torch" in sys.modules:  # loaded with the module of the function, if at all
+        sys.modules["torch"].set_num_threads(1)
+    try:
+        return cloudpickle.dumps(function(**cell)), ""
+    except Exception:
+        return b"", traceback.format_exc()
+
+
+def _workers(asked: int | None) -> int:
+    if asked is None:
+        named = os.environ.get(WORKERS)
+        if named is not None and not named.isdecimal():
+            raise InputError(f"{WORKERS} is {named!r}; set it to a whole number or unset it")
+        asked = int(named) if named else int(joblib.cpu_count())
+    if asked < 1:
+        raise InputError(f"workers is {asked}; write 1 or more")
+    return asked
+
+
+def _report(label: str, cells: Sequence[Mapping[str, Any]], failures: Mapping[int, str]) -> str:
+    short = reprlib.Repr()
+    short.maxother = short.maxstring = 60
+    lines = [f"{label}: {len(failures)} of {len(cells)} cells failed; the others are kept"]
+    for index in sorted(failures):
+        last = failures[index].strip().splitlines()[-1]
+        given = (f"{name}={short.repr(value)}" for name, value in cells[index].items())
+        arguments = " ".join(", ".join(given).split())
+        lines.append(f"  cell {index + 1} ({arguments}): {last}")
+    return "\n".join([*lines, "The first in full:", failures[min(failures)].rstrip()])
+
+
+# The store -------------------------------------------------------------------------------------
+
+_DAMAGED = object()
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Finished cells of one function under one version of its code."""
+
+    folder: Path
+    function: str
+    """Module and name of the function."""
+    sources: frozenset[Path]
+    """Every file whose change makes finished cells invalid."""
+    version: str
+    """Digest of these files."""
+
+    @classmethod
+    def open(cls, function: Callable[..., Any], folder: Path, label: str) -> "_Store":
+        name = f"{function.__module__}.{getattr(function, '__qualname__', '?')}"
+        file = getattr(sys.modules.get(function.__module__), "__file__", None)
+        if file is None or "<" in name or name.startswith("__main__"):
+            raise InputError(
+                f"{label}: finished cells of {name} cannot be recognised, because it is no plain "
+                "function of a module; move it into src/griddispatch or pass store=None"
+            )
+        own = Path(file).resolve()
+        package = Path(griddispatch.__file__).resolve().parents[1]
+        needed = imports.closure([own.read_text(encoding="utf-8")], package)
+        lock = paths.root() / "requirements.lock"
+        sources = frozenset({own, *needed, *([lock] if lock.exists() else [])})
+        return cls(folder, name, sources, imports.digest(sources))
+
+    def file(self, cell: Mapping[str, Any]) -> Path:
+        """Return the file that holds a finished cell."""
+        arguments = _Hasher(hash_name="sha1").hash(dict(cell))
+        key = hashlib.sha256(f"{self.function}\0{arguments}\0{self.version}".encode()).hexdigest()
+        return self.folder / f"{key[:32]}.pickle"
+
+    def save(self, file: Path | None, content: bytes) -> None:
+        """Keep a finished cell, unless its code may be another than that on the disk."""
+        assert file is not None
+        started = psutil.Process().create_time() + _CLOCKS
+        edited = [source for source in self.sources if source.stat().st_mtime > started]
+        if edited or imports.digest(self.sources) != self.version:
+            print(f"a finished cell is not kept: {_names(edited)} was edited during the run")
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(hashlib.sha256(content).digest() + content)
+        partial.replace(file)
+
+
+def _load(file: Path) -> Any:
+    """Return the result of a finished cell, or `_DAMAGED`."""
+    stored = file.read_bytes()
+    if hashlib.sha256(stored[32:]).digest() == stored[:32]:
+        return pickle.loads(stored[32:])
+    print(f"{file.name} is damaged; its cell is computed again", flush=True)
+    return _DAMAGED
+
+
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(sorted(file.name for file in files)) or "a source file"
+
+
+class _Hasher(NumpyHasher):
+    """joblib's hash by value, for tensors as well; no hash for code that has no stable name."""
+
+    def save(self, obj: Any) -> None:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(obj, torch.Tensor):
+            obj = ("tensor", str(obj.device), obj.detach().cpu().numpy())
+        if isinstance(obj, (FunctionType, type)) and obj.__module__ == "__main__":
+            raise InputError(
+                f"{obj.__qualname__} is defined in the notebook, so a finished cell that takes it "
+                "cannot be recognised; move it into src/griddispatch or pass store=None"
+            )
+        super().save(obj)
+
+
+class _Progress:
+    """Plain lines: how many cells are finished, how long it took, how long it will take."""
+
+    def __init__(self, label: str, total: int, before: int) -> None:
+        self.label, self.total, self.done, self.before = label, total, before, before
+        self.started = self.printed = time.monotonic()
+
+    def finished(self) -> None:
+        """Count one more finished cell, and print a line unless one was printed just now."""
+        self.done += 1
+        now = time.monotonic()
+        if self.done < self.total and now - self.printed < _QUIET:
+            return
+        self.printed = now
+        spent = now - self.started
+        left = spent / (self.done - self.before) * (self.total - self.done)
+        print(
+            f"{self.label}: {self.done} of {self.total} cells finished, "
+            f"{_clock(spent)} elapsed, about {_clock(left)} left",
+            flush=True,
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

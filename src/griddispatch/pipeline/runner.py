@@ -1,0 +1,177 @@
+"""Run one stage so that it either succeeds as a whole or leaves nothing behind.
+
+What a stage writes goes to a staging folder. Its dependencies are hashed before and after. Only if
+the work succeeded, no dependency changed and every declared output is there, the outputs are moved
+into place, together with a manifest (cached by DVC, see `Stage.manifest`) and an untracked sidecar
+``build/runs/<stage>.json`` that says what was run, on what, and what it took.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from griddispatch.errors import InputError
+from griddispatch.pipeline import config, paths, sidecar, stages
+from griddispatch.pipeline.cells import ONE_THREAD, WORKERS
+from griddispatch.pipeline.processes import Watch
+from griddispatch.pipeline.records import write_json
+from griddispatch.pipeline.stages import Stage
+
+# What makes a run repeatable: no threads, no hash seeds, no clock, nothing of the user's own.
+ENVIRONMENT = {
+    **ONE_THREAD,
+    "PYTHONHASHSEED": "0",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "SOURCE_DATE_EPOCH": "1767225600",  # 2026-01-01
+    "TZ": "UTC",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "MPLBACKEND": "agg",
+}
+
+
+class StageFailedError(RuntimeError):
+    """The stage did not succeed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the work of a stage is given."""
+
+    root: Path
+    """The project folder."""
+    stage: Stage
+    """What is run."""
+    parameters: Mapping[str, Any]
+    """The section of params.yaml for the profile in force."""
+    environment: Mapping[str, str]
+    """Environment variables of the process that does the work."""
+
+
+def run(target: str, work: Callable[[Job], None]) -> int:
+    """Run the stage of a notebook or a module; return the exit code for the shell.
+
+    Parameters
+    ----------
+    target
+        Path of the notebook from the project folder, or name of the module.
+    work
+        Does the work; raises `StageFailedError` with the reason if it does not succeed.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        base = paths.root()
+        os.chdir(base)
+        stage = stages.find(base, target)
+        parameters, options = config.stage_parameters(base, stage)
+        environment = {**os.environ, **ENVIRONMENT, paths.RUN: stage.name, paths.ROOT: str(base)}
+        if options["workers"] is not None:
+            environment.setdefault(WORKERS, str(options["workers"]))
+        _run(Job(base, stage, parameters, environment), work, options["time_limit"])
+    except (InputError, StageFailedError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; finished cells are kept, so run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(job: Job, work: Callable[[Job], None], time_limit: float) -> None:
+    """Do the work of a stage and publish its outputs; after a failure, remove them."""
+    stage, root = job.stage, job.root
+    staging = root / paths.STAGING / stage.name
+    for leftover in (staging, root / stage.manifest):
+        _remove(leftover)
+    record = sidecar.begun(root, stage, job.parameters)
+    started = time.monotonic()
+    before = _digests(root, stage.deps)
+    there_before = {out for out in stage.outs if (root / out).exists()}
+    try:
+        if missing := [name for name, value in before.items() if value is None]:
+            raise StageFailedError(f"{stage.name} needs {_list(missing)}: no such file or folder")
+        with Watch(time_limit * 60) as watch:
+            _work(job, work, watch)
+        after = _digests(root, stage.deps)
+        if edited := [name for name in stage.deps if before[name] != after[name]]:
+            raise StageFailedError(
+                f"{_list(edited)} was edited while {stage.name} ran, so its results belong to no "
+                "version of the code; they are discarded, run it again"
+            )
+        _publish(root, stage, staging)
+    except BaseException:
+        for out in set(stage.outs) - there_before:
+            _remove(root / out)
+        raise
+    finally:
+        _remove(staging)
+    record |= {"wall_seconds": round(time.monotonic() - started, 1)}
+    record |= {"peak_memory_mb": round(watch.peak / 1e6)}
+    write_json(_ready(sidecar.path(root, stage.name)), record)
+    write_json(_ready(root / stage.manifest), _manifest(job), digits=17)
+
+
+def _work(job: Job, work: Callable[[Job], None], watch: Watch) -> None:
+    """Do the work, and tell a failure by the time limit from any other."""
+    try:
+        work(job)
+    except StageFailedError as failure:
+        if not watch.expired:
+            raise
+        raise StageFailedError(
+            f"{job.stage.name} took longer than its time limit of {watch.seconds / 60:g} minutes; "
+            "finished cells are kept, so raise run.time_limit in params.yaml and run it again"
+        ) from failure
+
+
+def _publish(root: Path, stage: Stage, staging: Path) -> None:
+    """Move the outputs into place, after a check that all of them are there."""
+    outs = [out for out in stage.outs if out != stage.manifest]
+    if absent := [o for o in outs if not (staging / o).exists() and not (root / o).exists()]:
+        raise StageFailedError(
+            f"{stage.name} did not write {_list(absent)}, which dvc.yaml lists among its outs; "
+            "write it or take it off the list"
+        )
+    for out in outs:
+        if (staging / out).exists():
+            _remove(root / out)
+            shutil.move(staging / out, _ready(root / out))
+
+
+def _manifest(job: Job) -> dict[str, Any]:
+    """Return what the results depend on, and their digests; measured times are left out."""
+    stage = job.stage
+    outs = (out for out in stage.outs if out != stage.manifest and "timings" not in out.split("/"))
+    digests = {out: stages.digest(job.root / out) for out in outs}
+    parameters = dict(job.parameters) if stage.name in stage.params else {}
+    return {"stage": stage.name, "parameters": parameters, "outputs": digests}
+
+
+def _digests(root: Path, names: Iterable[str]) -> dict[str, str | None]:
+    return {name: stages.digest(root / name) for name in names}
+
+
+def _ready(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,80 @@
+"""What the pipeline has made, how long it took, and how to look at it: the end of a run."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from griddispatch.errors import InputError
+from griddispatch.pipeline import config, paths, sidecar, stages
+
+# Heading -> the outputs under it: a folder, and the endings that count (the others are the same
+# thing in another format).
+_KINDS = {
+    "Paper": ("paper", (".pdf",)),
+    "Tables": ("paper/tables", (".csv", ".md")),
+    "Figures": ("figures", (".svg",)),
+    "Numbers": ("results", (".json", ".csv")),
+}
+
+
+def summary(root: Path) -> str:
+    """Return the closing lines of a run: outputs by kind, minutes per stage, how to open them."""
+    declared = stages.load(root)
+    outputs = {out for stage in declared.values() for out in _files(root, stage)}
+    lines = [""]
+    for heading, (folder, endings) in _KINDS.items():
+        shown = [o for o in outputs if o.startswith(f"{folder}/") and o.endswith(endings)]
+        if folder == "paper":
+            shown = [out for out in shown if out.count("/") == 1]
+        lines += [f"{heading:<9}{out}" for out in _grouped(shown)]
+    lines += ["", f"Stages, profile {config.read(root)['profile']} (minutes:seconds, peak memory)"]
+    lines += [f"  {name:<24}{_took(root, name)}" for name in declared]
+    return "\n".join([*lines, "", *_ways_to_look(root)])
+
+
+def _files(root: Path, stage: stages.Stage) -> Iterator[str]:
+    """Yield the files that a stage has made, also those within declared folders."""
+    for out in stage.outs:
+        path = root / out
+        found = stages.files(path) if path.is_dir() else [path] if path.exists() else []
+        yield from (file.relative_to(root).as_posix() for file in found)
+
+
+def _grouped(names: list[str]) -> list[str]:
+    """Return names in order, with the endings of one file joined: ``a.csv, .md``."""
+    endings: dict[str, list[str]] = {}
+    for name in sorted(names):
+        stem, dot, ending = name.rpartition(".")
+        endings.setdefault(stem, []).append(dot + ending)
+    return [stem + ", ".join(found) for stem, found in endings.items()]
+
+
+def _took(root: Path, stage: str) -> str:
+    """Return how long the stage took when it last ran here; its result may come from the cache."""
+    record = sidecar.last_run(root, stage)
+    if record is None:
+        return "not run here"
+    minutes, seconds = divmod(round(record["wall_seconds"]), 60)
+    memory = record["peak_memory_mb"]  # 0: it was over before the first look at its memory
+    return f"{minutes:>3}:{seconds:02}" + (f"{memory:>9} MB" if memory else "")
+
+
+def _ways_to_look(root: Path) -> Iterator[str]:
+    if (root / "paper/paper.pdf").exists():
+        yield "The paper:               paper/paper.pdf"
+    yield "Notebooks as they ran:   build/notebooks/*.html   (any browser)"
+    yield "Notebooks to work with:  make lab"
+
+
+def main() -> int:
+    """Print the summary."""
+    try:
+        print(summary(paths.root()))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Figures, tables and the paper, all from the files in results/."""

@@ -1,0 +1,449 @@
+"""The paper: it compiles from files alone, always to the same bytes, and never with a blank."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typst
+
+from griddispatch.errors import InputError
+from griddispatch.reporting import paper
+from griddispatch.reporting.tables import Column, write_table
+
+HERE = Path(__file__).resolve().parent.parent
+FIGURES = ("03_feeder_34", "03_voltage_comparison", "06_training_curves", "06_dispatch")
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="245" height="150"><rect width="9"/></svg>'
+
+# Values that no real run gives; the tests look for them on the page.
+DATA = {
+    "feeder_34": {
+        "steps": 16224,
+        "days": 169,
+        "first_day": "2020-07-17",
+        "last_day": "2021-01-01",
+        "repaired_lines": 1,
+        "repaired_cells": 36,
+        "bad_row": 3828,
+        "equal_price_blocks": {"0": 0.012, "15": 0.999, "30": 0.01, "45": 0.01},
+        "negative_prices": 8,
+        "negative_loads": 726,
+        "still_share": 0.0123,
+        "pv_deviation_kw": 2.5e-9,
+        "mean_correlation": 0.44,
+    },
+    "feeder_25": {
+        "days": 365,
+        "copied_price_days": 0.98,
+        "copied_pv_days": 0.97,
+        "mean_correlation": 0.01,
+    },
+    "split": {
+        "test": 30,
+        "stress": 14,
+        "fit": {"1 month": 22, "3 months": 65, "all": 104},
+        "validation": {"1 month": 4, "3 months": 13, "all": 21},
+    },
+}
+SUMMARY = {
+    "interval_percent": 95,
+    "case": {
+        "battery_nodes": [12, 16, 27, 34],
+        "power_kw": 50,
+        "capacity_kwh": 300,
+        "soc_min": 0.2,
+        "soc_max": 0.8,
+        "soc_initial": 0.4,
+        "efficiency": 1,
+        "step_hours": 0.25,
+        "sigma": 400,
+    },
+    "no_battery": {
+        "voltage_min": 0.936,
+        "voltage_max": 1.037,
+        "low_percent": 5.1,
+        "low_percent_test": 0.04,
+        "low_percent_stress": 14.2,
+    },
+    "optimum": {"days_beaten": 0},
+    "td3": {
+        "seeds": 5,
+        "preset": "tuned",
+        "prices": "history",
+        "settings": {
+            "episodes": 6400,
+            "batch": 256,
+            "lr": 0.002,
+            "gamma": 1,
+            "hidden": [64, 64],
+            "shaping": True,
+            "random_soc": True,
+            "privileged_critic": True,
+            "keep_best": True,
+        },
+        "as_printed": {"episodes": 1000},
+        "minus_fixed_schedule": {
+            "test": {"value": -9.6, "low": -11.0, "high": -8.0},
+            "stress": {"value": 0.4, "low": -1.0, "high": 2.0},
+        },
+    },
+    "printed_bound": {
+        "constant": 1.7125,
+        "rms_points": 0.893,
+        "largest_points": 2.007,
+        "cells": 32,
+    },
+}
+
+
+def accuracy():
+    for network in (25, 34, 69, 123):
+        for backend, error in (("Dense", 1.2e-9), ("Sweep", 2.34e-9)):
+            yield {
+                "network": network,
+                "backend": backend,
+                "mean_error_percent": error,
+                "p99_error_percent": 10 * error,
+                "max_error_percent": 30 * error,
+                "iterations_mean": 4.2,
+                "iterations_max": 5,
+                "failed": 0,
+            }
+
+
+def timings():
+    for network in (25, 34, 69, 123):
+        for backend, batch, flow, step in (
+            ("pandapower", 1, 11500.0, ""),
+            ("Dense", 1, 210.0, ""),
+            ("Sweep", 1, 55.0, ""),
+            ("Dense", 10000, 2.1, ""),
+            ("Sweep", 10000, 0.78, 1.23),
+        ):
+            times = {"power_flow_us": flow * network / 34, "env_step_us": step}
+            yield {"network": network, "backend": backend, "batch": batch, **times}
+
+
+def optimum():
+    for day in range(44):
+        objective = 20.0 + day
+        yield {
+            "date": f"day {day}",
+            "scope": "test" if day < 30 else "stress",
+            "objective": objective,
+            "simulated": objective * (1 + 1e-5),
+        }
+
+
+def results():
+    policies = [("Optimum", ""), ("Do nothing", ""), ("Yesterday's schedule", "")]
+    for policy in ("Fixed schedule", "Price threshold", "TD3"):
+        policies += [(policy, p) for p in ("1 month", "3 months", "all")]
+    policies.append(("TD3 as printed", "1 month"))
+    for rank, (policy, primary) in enumerate(policies):
+        for scope in ("test", "stress"):
+            for metric, size in (
+                ("profit", 14.0),
+                ("penalty", 0.3 if scope == "test" else 31.0),
+                ("reward", 13.0),
+                ("captured", 90.0),
+            ):
+                mean = size * (1 - 0.02 * rank)
+                yield {
+                    "policy": policy,
+                    "primary": primary,
+                    "scope": scope,
+                    "metric": metric,
+                    "mean": mean,
+                    "low": "" if policy == "Do nothing" else mean - 0.05 * size,
+                    "high": "" if policy == "Do nothing" else mean + 0.06 * size,
+                }
+
+
+def write_csv(path, table):
+    table = list(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_project(root):
+    """A project folder with the real paper and invented results."""
+    shutil.copytree(
+        HERE / "paper", root / "paper", ignore=shutil.ignore_patterns("*.pdf", "tables")
+    )
+    (root / "params.yaml").write_text("profile: reduced\n", encoding="utf-8")
+    write_json(root / "results/data_summary.json", DATA)
+    write_json(root / "results/rl_adn_summary.json", SUMMARY)
+    write_csv(root / "results/power_flow_accuracy.csv", accuracy())
+    write_csv(root / "results/timings/table4.csv", timings())
+    write_csv(root / "results/optimal_dispatch.csv", optimum())
+    write_csv(root / "results/rl_adn_results.csv", results())
+    for name in FIGURES:
+        figure = root / "figures" / f"{name}.svg"
+        figure.parent.mkdir(exist_ok=True)
+        figure.write_text(SVG, encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def project(tmp_path):
+    return write_project(tmp_path / "a project")
+
+
+def leaves(content, prefix=""):
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def without(content, path):
+    first, _, rest = path.partition(".")
+    if not rest:
+        return {k: v for k, v in content.items() if k != first}
+    return {**content, first: without(content[first], rest)}
+
+
+def read_csv(path):
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def ask(project, source, **arguments):
+    """What Typst finds in a document of its own inside the project."""
+    (project / "ask.typ").write_text(source, encoding="utf-8")
+    return typst.query(
+        str(project / "ask.typ"),
+        "<answer>",
+        field="value",
+        one=True,
+        root=str(project),
+        **arguments,
+    )
+
+
+# -- bytes --------------------------------------------------------------------------------
+
+
+def test_two_folders_give_the_same_bytes(project, tmp_path):
+    first = paper.compile_paper(project)
+    again = paper.compile_paper(write_project(tmp_path / "b"))
+    assert first.path.read_bytes() == again.path.read_bytes()
+    assert (first.sha256, first.pages) == (again.sha256, again.pages)
+    assert first.path.read_bytes().startswith(b"%PDF")
+    assert first.pages >= 4
+
+
+def test_two_processes_give_the_same_bytes(project):
+    command = [sys.executable, "-m", "griddispatch.reporting.paper"]
+    digests = []
+    for seed in ("1", "2"):
+        environment = {**os.environ, "GRIDDISPATCH_ROOT": str(project), "PYTHONHASHSEED": seed}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        digests.append(done.stdout.split()[-1])
+    assert digests[0] == digests[1]
+    content = (project / "paper/paper.pdf").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == digests[0]
+
+
+def test_the_pdf_carries_no_date(project):
+    assert b"CreationDate" not in paper.compile_paper(project).path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("results/data_summary.json", "16224", "16225"),
+        ("results/rl_adn_summary.json", '"sigma": 400', '"sigma": 401'),
+        ("results/rl_adn_results.csv", "85.5", "85.1"),
+        ("results/timings/table4.csv", "11500.0", "11900.0"),
+        ("paper/printed/rladn_table4.csv", "28.08", "28.18"),
+    ],
+)
+def test_a_changed_number_changes_the_page(project, file, old, new):
+    before = paper.compile_paper(project)
+    text = (project / file).read_text(encoding="utf-8")
+    assert old in text
+    (project / file).write_text(text.replace(old, new), encoding="utf-8")
+    assert paper.compile_paper(project).sha256 != before.sha256
+
+
+def test_a_smoke_build_says_so_on_its_first_page(project):
+    before = paper.compile_paper(project)
+    (project / "params.yaml").write_text("profile: smoke\n", encoding="utf-8")
+    assert paper.compile_paper(project).sha256 != before.sha256
+    source = '#import "/paper/main.typ": is-test-build\n#metadata(is-test-build) <answer>'
+    assert ask(project, source) == "true"
+
+
+# -- what is missing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("file", "content"), [("data_summary", DATA), ("rl_adn_summary", SUMMARY)])
+def test_every_missing_number_is_named(project, file, content):
+    path = project / f"results/{file}.json"
+    for key in leaves(content):
+        if key.startswith(("printed_bound.", "feeder_34.equal_price_blocks.")):
+            continue  # the first is optional as a whole, of the second two are printed
+        write_json(path, without(content, key))
+        with pytest.raises(InputError) as error:
+            paper.compile_paper(project)
+        assert f"results/{file}.json has no {key};" in str(error.value)
+
+
+def test_a_null_is_a_missing_number(project):
+    content = {**SUMMARY, "case": {**SUMMARY["case"], "sigma": None}}
+    write_json(project / "results/rl_adn_summary.json", content)
+    with pytest.raises(InputError, match=r"results/rl_adn_summary\.json has no case\.sigma"):
+        paper.compile_paper(project)
+
+
+def test_the_printed_bound_is_discussed_only_where_it_was_studied(project):
+    before = paper.compile_paper(project)
+    write_json(project / "results/rl_adn_summary.json", without(SUMMARY, "printed_bound"))
+    assert paper.compile_paper(project).sha256 != before.sha256
+
+
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [
+        ("power_flow_accuracy", "mean_error_percent"),
+        ("timings/table4", "env_step_us"),
+        ("optimal_dispatch", "simulated"),
+        ("rl_adn_results", "high"),
+    ],
+)
+def test_a_missing_column_is_named(project, file, column):
+    path = project / f"results/{file}.csv"
+    write_csv(path, [without(row, column) for row in read_csv(path)])
+    with pytest.raises(InputError, match=f"results/{file}.csv has no column {column}"):
+        paper.compile_paper(project)
+
+
+def test_an_empty_cell_is_a_dash_in_a_table_and_an_error_in_a_sentence(project):
+    path = project / "results/rl_adn_results.csv"
+    table = read_csv(path)
+    in_table = next(
+        r for r in table if r["policy"] == "Price threshold" and r["metric"] == "profit"
+    )
+    write_csv(path, [{**r, "mean": ""} if r is in_table else r for r in table])
+    paper.compile_paper(project)
+    chosen = {"policy": "Fixed schedule", "primary": "all", "scope": "test", "metric": "captured"}
+    write_csv(path, [{**r, "mean": ""} if chosen.items() <= r.items() else r for r in table])
+    with pytest.raises(InputError, match=r"rl_adn_results.csv has an empty mean .*Fixed schedule"):
+        paper.compile_paper(project)
+
+
+def test_a_missing_row_is_named(project):
+    path = project / "results/rl_adn_results.csv"
+    kept = [r for r in read_csv(path) if (r["policy"], r["primary"]) != ("TD3", "all")]
+    write_csv(path, kept)
+    with pytest.raises(InputError, match=r"rl_adn_results.csv has no row with .*TD3.*all"):
+        paper.compile_paper(project)
+
+
+def test_a_row_that_stands_twice_is_named(project):
+    path = project / "results/rl_adn_results.csv"
+    table = read_csv(path)
+    write_csv(path, [*table, table[-1]])
+    with pytest.raises(InputError, match="has several rows with"):
+        paper.compile_paper(project)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "results/data_summary.json",
+        "results/timings/table4.csv",
+        *(f"figures/{figure}.svg" for figure in FIGURES),
+    ],
+)
+def test_a_missing_file_is_named_and_leaves_no_pdf(project, name):
+    pdf = paper.compile_paper(project).path
+    (project / name).unlink()
+    with pytest.raises(InputError, match=f"paper/main.typ needs {name}, which does not exist"):
+        paper.compile_paper(project)
+    assert not list(pdf.parent.glob("paper.p*"))
+
+
+def test_a_slip_in_the_source_is_located(project):
+    source = project / "paper/main.typ"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    source.write_text("\n".join([*lines, "#nothing"]), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"main\.typ:{len(lines) + 1}:\d+: unknown variable"):
+        paper.compile_paper(project)
+
+
+def test_the_command_ends_with_one_line(project, monkeypatch, capsys):
+    monkeypatch.setenv("GRIDDISPATCH_ROOT", str(project))
+    assert paper.main() == 0
+    assert capsys.readouterr().out.startswith("paper/paper.pdf: ")
+    (project / "results/rl_adn_results.csv").unlink()
+    assert paper.main() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: paper/main.typ needs results/rl_adn_results.csv")
+    assert error.count("\n") == 1
+
+
+# -- how numbers and names reach the page -------------------------------------------------
+
+MINUS, DASH, THIN = "\N{MINUS SIGN}", "\N{EM DASH}", "\N{THIN SPACE}"
+
+
+def test_numbers_on_the_page(project):
+    source = """
+    #import "/paper/main.typ": fixed, whole, power
+    #metadata((
+      fixed(9.75, digits: 2), fixed(9, digits: 2), fixed(-0.04), fixed(-1.25, digits: 2),
+      fixed(none),
+      whole(1234), whole(16224), whole(-1234567), whole(-0.2),
+      repr(power(9.96e-7)) == repr(power(1.0e-6)), repr(power(1e-9)) == repr(power(2e-9)),
+      power(0), power(none),
+    )) <answer>
+    """
+    assert json.loads(ask(project, source)) == [
+        "9.75",
+        "9.00",
+        "0.0",
+        f"{MINUS}1.25",
+        DASH,
+        "1234",
+        f"16{THIN}224",
+        f"{MINUS}1{THIN}234{THIN}567",
+        "0",
+        True,
+        False,
+        "0",
+        DASH,
+    ]
+
+
+def test_markup_in_a_cell_is_printed_as_it_stands(project):
+    special = "A #b *c* _d_ $e$ @f <g> [h] \\i // j"
+    table = read_csv(project / "results/rl_adn_results.csv")
+    named = [{**r, "policy": special} for r in table if r["policy"] == "Do nothing"]
+    write_csv(project / "results/rl_adn_results.csv", [*table, *named])
+    paper.compile_paper(project)
+    frame = pd.DataFrame({"name": [special]})
+    cells = write_table(frame, "t", "c", {"name": Column("Name")}, project / "paper/tables")
+    source = f'#metadata(csv("/paper/tables/{cells.name}").last().first()) <answer>'
+    assert json.loads(ask(project, source)) == special
+    found = typst.query(
+        str(project / "paper/main.typ"), "<results>", root=str(project), ignore_system_fonts=True
+    )
+    assert json.dumps(special) in found
