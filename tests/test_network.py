@@ -8,7 +8,7 @@ import numpy as np
 import pandapower as pp
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from networks import networks, random_loads, random_network
 
 from griddispatch.errors import InputError
@@ -264,6 +264,7 @@ def test_a_pickle_carries_no_cached_matrix() -> None:
 # -- pandapower -----------------------------------------------------------------------------
 
 
+@settings(max_examples=15)
 @given(networks())
 def test_to_pandapower_and_back(network: Network) -> None:
     net = network.to_pandapower()

@@ -105,8 +105,10 @@ def keep_best(best: Snapshot | None, score: Tensor, network: nn.Module) -> Snaps
     return Snapshot(torch.where(better, score, best.score), merged)
 
 
-def clip_per_agent(parameters: Sequence[Tensor], largest: float) -> None:
-    """Scale each agent's gradient to a norm of at most `largest`, without touching the others."""
+def clip_per_agent(parameters: Sequence[Tensor], largest: float | None) -> None:
+    """Scale each agent's gradient to a norm of at most `largest`; None leaves all as they are."""
+    if largest is None:
+        return
     grads = [p.grad for p in parameters if p.grad is not None]
     norm = sum(g.flatten(1).square().sum(1) for g in grads)
     factor = (largest / torch.as_tensor(norm).sqrt().clamp(min=1e-12)).clamp(max=1)

@@ -91,11 +91,11 @@ class TD3Config:
     privileged_critic: bool = True
     """Whether the critics also see the prices of the rest of the day. The actor never does: the
     critics exist only in training (asymmetric actor-critic, Pinto et al., 2018)."""
-    huber: float = 0.3
+    huber: float | None = 0.3
     """Critic error in EUR from which on it counts linearly instead of squared: a few steps with a
-    large voltage penalty must not outweigh the many that decide about cents. Infinite: squared."""
-    gradient_clip: float = 10.0
-    """Largest norm of an agent's gradient."""
+    large voltage penalty must not outweigh the many that decide about cents. None: squared."""
+    gradient_clip: float | None = 10.0
+    """Largest norm of an agent's gradient; None: no limit."""
     keep_best: bool = True
     """Whether the policy that did best on validation days is returned instead of the last one."""
 
@@ -121,8 +121,8 @@ PRESETS = {
         shaping=False,
         random_soc=False,
         privileged_critic=False,
-        huber=math.inf,
-        gradient_clip=math.inf,
+        huber=None,
+        gradient_clip=None,
         keep_best=False,
     ),
 }
@@ -183,7 +183,7 @@ def train(
 
     def critic_loss(value: Tensor, y: Tensor) -> Tensor:
         """Error of each transition, not yet averaged."""
-        if math.isinf(c.huber):
+        if c.huber is None:
             return mse_loss(value, y, reduction="none")
         return smooth_l1_loss(value, y, beta=c.huber, reduction="none")
 

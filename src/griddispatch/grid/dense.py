@@ -263,28 +263,24 @@ def _first_iterations(
 ) -> tuple[Tensor, Tensor, int]:
     """Voltages [2n, B], their currents, and how many iterations they took.
 
-    From the no-load voltages the first iteration is linear in P and Q. At least one iteration of
-    `max_iter` is left for the judge.
+    From the no-load voltages the first iteration is linear in P and Q. A given start is taken to be
+    near the solution: no iteration then. One of `max_iter` is always left for the judge.
     """
     full = p.dtype
-    singles = min(SINGLE_PRECISION, max_iter - 1) if full == torch.float64 else 0
-    if singles:
+    if start is not None or max_iter == 1:
+        x = net.v0.expand(-1, p.shape[1]).contiguous() if start is None else net.split(start)
+        return x, _current(net, x, p, q), 0
+    singles = min(SINGLE_PRECISION, max_iter - 1) if full == torch.float64 else 1
+    if full == torch.float64:
         net = _matrices(network, p.device, torch.float32)
         p, q = p.to(torch.float32), None if q is None else q.to(torch.float32)
-    if start is not None:
-        used = 0
-        x = net.split(start).to(p.dtype)
-        current = _current(net, x, p, q)
-    else:
-        used = 1
-        drop = net.first_p @ p
-        if q is not None:
-            drop += net.first_q @ q
-        x, current, _ = _advance(net, drop, p, q, torch.empty_like(drop), torch.empty_like(drop))
-    while used < singles:
+    drop = net.first_p @ p
+    if q is not None:
+        drop += net.first_q @ q
+    x, current, _ = _advance(net, drop, p, q, torch.empty_like(drop), torch.empty_like(drop))
+    for _ in range(1, singles):
         x, current, _ = _advance(net, net.z @ current, p, q, x, current)
-        used += 1
-    return x.to(full), current.to(full), used
+    return x.to(full), current.to(full), singles
 
 
 def _advance(

@@ -81,7 +81,11 @@ def _refuse(net: Any) -> None:
 
 
 def _loads(net: Any, column: dict[int, int], n: int) -> dict[str, Any]:
-    """Loads and their ZIP shares per node; static generators and storages are constant power."""
+    """Loads and their ZIP shares per node; static generators and storages are constant power.
+
+    pandapower itself gives every element of a bus the plain mean of the shares of its loads,
+    whatever their size. The two differ where a bus has several elements with unequal shares.
+    """
     kw, kvar = np.zeros((n, 3)), np.zeros((n, 3))
     for row in net.load[net.load["in_service"]].itertuples():
         if row.bus in column:

@@ -38,7 +38,7 @@ def assert_same_voltages(
     left, right = _array(a), _array(b)
     if left.shape != right.shape:
         raise AssertionError(f"voltages of shape {left.shape} against {right.shape}")
-    lost_left, lost_right = (np.isnan(v).any(axis=1) for v in (left, right))
+    lost_left, lost_right = (np.asarray(np.isnan(v).any(axis=1)) for v in (left, right))
     one_sided = np.flatnonzero(lost_left != lost_right)
     if one_sided.size:
         row = one_sided[0]

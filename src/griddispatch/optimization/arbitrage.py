@@ -42,7 +42,7 @@ _PROBE_KW = 1.0  # half the step of the central differences
 _SOLVER = {
     "primal_feasibility_tolerance": 1e-9,
     "dual_feasibility_tolerance": 1e-10,  # below the costs that break ties
-    "mip_rel_gap": 1e-8,  # at 0 HiGHS prints debug lines
+    "mip_rel_gap": 1e-6,
 }
 
 

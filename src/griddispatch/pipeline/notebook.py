@@ -6,6 +6,7 @@ and rendered there as HTML when it has succeeded.
 """
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def _kernel(job: Job) -> type[AsyncKernelManager]:
     class OwnKernelManager(AsyncKernelManager):
         def __init__(self, **options: Any) -> None:
             super().__init__(**{"transport_encryption": "auto", **options})
+
+        async def _async_start_kernel(self, **options: Any) -> None:
+            # What a worker process prints reaches papermill through the kernel, which also
+            # repeats it on its own standard output: once is enough.
+            await super()._async_start_kernel(stdout=subprocess.DEVNULL, **options)
+
+        start_kernel = _async_start_kernel
 
         @property
         def kernel_spec(self) -> KernelSpec:
