@@ -35,12 +35,12 @@ from statistics import median
 import numpy as np
 import pandas as pd
 import torch
-from _timing import PACKAGES, interleaved, machine
 
 from griddispatch.envs.cases import load_feeder
 from griddispatch.envs.feeder import Feeder
 from griddispatch.envs.gym_feeder import LEARNING_DAYS, FeederEnv, FeederVectorEnv
 from griddispatch.errors import InputError
+from griddispatch.evaluation.timing import PACKAGES, interleaved, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 PEER = "power_network_rl"  # import name of RL-ADN

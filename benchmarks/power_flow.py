@@ -36,10 +36,10 @@ import numpy as np
 import pandas as pd
 import torch
 from _peers import PROGRAMS, Float, Way, pandapower, quiet
-from _timing import interleaved, machine
 from threadpoolctl import threadpool_limits
 
 from griddispatch.errors import InputError
+from griddispatch.evaluation.timing import interleaved, machine
 from griddispatch.grid.network import Network
 from griddispatch.grid.power_flow import Backend, solve
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from griddispatch.assets.storage import Storage
 from griddispatch.data.series import Days
-from griddispatch.envs.feeder import Feeder, Outcome, Scale, State, voltage_penalty
+from griddispatch.envs.feeder import Feeder, Outcome, State, voltage_penalty
+from griddispatch.envs.observations import Scale
 from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
 from griddispatch.grid.power_flow import solve
@@ -435,8 +436,8 @@ def test_a_battery_that_breaks_the_feeder_is_named_by_day_and_step() -> None:
     [
         ({"storage": Storage(nodes=(3, 9))}, "no node 9"),
         ({"storage": Storage(nodes=(1,))}, "node 1, the slack node"),
-        ({"voltage_scope": "some"}, "voltage_scope 'some'"),
-        ({"end_soc": "same"}, "end_soc 'same'"),
+        ({"voltage_scope": "some"}, "voltage_scope is 'some'"),
+        ({"end_soc": "same"}, "end_soc is 'same'"),
         ({"backend": "gauss"}, "'gauss'"),
         ({"days": synthetic_days((1, 2, 3))}, "5 nodes, the days have 3"),
         ({"days": synthetic_days((1, 2, 3, 5, 4))}, "another order"),
@@ -478,3 +479,34 @@ def test_a_wrong_start_is_one_clear_error(
 ) -> None:
     with pytest.raises(InputError, match=said):
         make().reset(torch.tensor(day), None if soc is None else torch.tensor(soc))
+
+
+def test_settlement_by_import_pays_for_the_losses_as_well() -> None:
+    """Against pandapower: the change of the external grid's power, not that of the batteries."""
+    network, days = chain(), synthetic_days((1, 2, 3, 4, 5))
+    storage = Storage(nodes=(3, 5))
+    feeder = Feeder(network, storage, days, settlement="import")
+    state = feeder.reset()
+    _, _, outcome = feeder.step(state, torch.full((3, 2), 0.8, dtype=torch.float64))
+    net = network.to_pandapower()
+    for day in range(3):
+        imports = []
+        for power in (np.zeros(2), outcome.power_kw[day].numpy()):
+            load = days.net_load[day, 0].copy()
+            load[[2, 4]] += power
+            net.load["p_mw"], net.load["q_mvar"] = load / 1e3, 0.0
+            pp.runpp(net, tolerance_mva=1e-10)
+            imports.append(1e3 * net.res_ext_grid["p_mw"].sum())
+        expected = imports[1] - imports[0]
+        assert float(outcome.traded_kw[day]) == pytest.approx(expected, abs=1e-2)
+        assert float(outcome.traded_kw[day]) > float(outcome.power_kw[day].sum())
+
+
+def test_settlement_by_import_is_nothing_without_batteries_at_work() -> None:
+    feeder = Feeder(
+        chain(), Storage(nodes=(3, 5)), synthetic_days((1, 2, 3, 4, 5)), settlement="import"
+    )
+    _, _, outcome = feeder.step(feeder.reset(), torch.zeros(3, 2, dtype=torch.float64))
+    assert outcome.traded_kw.abs().max() < 1e-2
+    with pytest.raises(InputError, match="settlement"):
+        make(settlement="mine")

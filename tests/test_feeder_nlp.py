@@ -26,15 +26,27 @@ Float = NDArray[np.float64]
 EXACT = 1e-11  # tolerance of the power flow, so that its error does not hide another
 
 
+def hourly(days: Days) -> Days:
+    """Every fourth step, each of an hour: a model of a quarter of the size."""
+    blocks = ("load", "pv", "reactive", "price")
+    cut = {name: getattr(days, name)[:, ::4] for name in blocks}
+    return replace(days, **cut, step_hours=1.0, price_before=None)
+
+
+def loads(count: int = 2) -> Days:
+    """Days with so much load that the voltages sag in the evening."""
+    return hourly(made_up_days(count, load_kw=300.0))
+
+
 def forked() -> Network:
     """Nodes 1 - 2 - 3 - 4 - 5 with a lateral from 2 to 6."""
     return replace(chain(6, ohm=1.2), name="forked", from_bus=np.array([0, 1, 2, 3, 1]))
 
 
 def loaded(days: Days | None = None, **options: Any) -> Feeder:
-    """Two batteries, and so much load that the voltages sag in the evening."""
+    """Two batteries on the forked feeder."""
     storage = options.pop("storage", Storage(nodes=(3, 6)))
-    days = days or made_up_days(2, load_kw=300.0)
+    days = days or loads()
     return Feeder(forked(), storage, days, tol=EXACT, **options)
 
 
@@ -42,7 +54,8 @@ def sunny() -> Days:
     """Days with so much PV that the voltages rise at noon, and negative prices at that time."""
     days = made_up_days(2)
     noon = np.exp(-(((np.arange(96) / 4 - 12) / 3) ** 2))
-    return replace(days, pv=days.pv + 700 * noon[:, None], price=days.price - 60 * noon)
+    sun = replace(days, pv=days.pv + 700 * noon[:, None], price=days.price - 60 * noon)
+    return hourly(sun)
 
 
 def with_everything() -> Feeder:
@@ -51,7 +64,7 @@ def with_everything() -> Feeder:
     shunt = np.zeros(6, complex)
     shunt[4] = 0.02 + 0.1j
     network = replace(n, b=0.05 * np.ones(5), shunt=shunt, v_slack=1.01 + 0j)
-    days = made_up_days(2, load_kw=300.0)
+    days = loads()
     days = replace(days, reactive=0.4 * days.load)
     storage = Storage(
         nodes=(6, 3),
@@ -82,7 +95,7 @@ CASES = {
     "as printed": lambda: loaded(),
     "back to the start": lambda: loaded(end_soc="initial"),
     "all nodes": lambda: loaded(voltage_scope="all"),
-    "losses": lambda: lossy(made_up_days(2, load_kw=300.0)),
+    "losses": lambda: lossy(loads()),
     "everything": with_everything,
     "over-voltage": lambda: loaded(sunny(), voltage_scope="all"),
     "paid for wasting": lambda: lossy(sunny()),
@@ -102,7 +115,7 @@ def test_the_environment_pays_what_the_model_promises(case: str) -> None:
     played = play(feeder, schedules)
     for day, s in enumerate(schedules):
         assert s.date == feeder.days.dates[day]
-        assert s.objective == pytest.approx(s.profit - s.penalty - s.wear, abs=1e-5)
+        assert s.objective == pytest.approx(s.profit - s.penalty - s.wear)
         for part in ("profit", "penalty", "wear"):
             paid = float(getattr(played, part)[day].sum())
             assert paid == pytest.approx(getattr(s, part), abs=1e-4)
@@ -125,8 +138,8 @@ def test_linear_programs_enclose_it(case: str) -> None:
 
 
 def test_the_cases_are_what_they_are_called() -> None:
-    loads, sun = loaded(voltage_scope="all"), loaded(sunny(), voltage_scope="all")
-    assert float(loads.idle_penalty[0].sum()) > 50
+    sag, sun = loaded(voltage_scope="all"), loaded(sunny(), voltage_scope="all")
+    assert float(sag.idle_penalty[0].sum()) > 15
     assert float(sun.idle_voltage.abs().max()) > 1.055
     assert sun.days.price.min() < -10
 
@@ -157,7 +170,7 @@ def test_small_steps_from_the_optimum_lose() -> None:
     rng = np.random.default_rng(1)
     moved = []
     for _ in range(60):
-        (a, b), m = rng.choice(96, 2, replace=False), rng.integers(2)
+        (a, b), m = rng.choice(feeder.steps, 2, replace=False), rng.integers(2)
         power = s.power_kw.copy()
         amount = 10 ** rng.uniform(-3, 1)
         power[a, m] += amount
@@ -172,7 +185,7 @@ def test_small_steps_from_the_optimum_lose() -> None:
 def test_voltages_are_concave_in_the_powers() -> None:
     """So the penalty of an under-voltage is convex, and a local optimum is the optimum."""
     feeder = loaded(voltage_scope="all")
-    load = np.tile(feeder.days.net_load[0][::8], (40, 1))
+    load = np.tile(feeder.days.net_load[0], (40, 1))
     rng = np.random.default_rng(2)
     first, second = rng.uniform(-50, 50, (2, len(load), 2))
 
@@ -231,6 +244,13 @@ def test_the_same_day_gives_the_same_bits() -> None:
         assert (a.objective, a.penalty, a.iterations) == (b.objective, b.penalty, b.iterations)
 
 
+def test_equal_prices_do_not_make_it_cycle() -> None:
+    feeder = loaded(replace(hourly(made_up_days(1)), price=np.full((1, 24), 40.0)))
+    power = optimal_schedule(feeder, 0).power_kw
+    np.testing.assert_allclose(power, power.mean(), atol=0.01)
+    assert power.max() < 0
+
+
 def test_no_days_are_no_error() -> None:
     assert optimal_schedules(loaded(), []) == []
 
@@ -278,7 +298,8 @@ def test_the_worst_stress_day(raw_data: Path) -> None:
     idle, reward = float(feeder.idle_penalty.sum()), float(play(feeder, [s]).reward.sum())
     assert idle > 90
     assert s.objective > -50
-    assert s.penalty > 40  # hard voltage limits would leave this day without a solution
+    strict = Feeder(feeder.network, feeder.storage, feeder.days, sigma=1e6)
+    assert linear_schedule(strict, 0).penalty > 1e4  # hard limits leave the day without a solution
     assert reward == pytest.approx(s.objective, rel=1e-4)
     linear = linear_schedule(feeder, 0, 4)
     assert s.objective == pytest.approx(linear.objective, abs=1e-3)
@@ -291,7 +312,7 @@ def test_line_charging_of_the_69_nodes(raw_data: Path) -> None:
     rng = np.random.default_rng(0)
     shape = 1 - 0.4 * np.cos(2 * np.pi * np.arange(96) / 96)
     load = rng.uniform(0, 150, 69) * shape[None, :, None]
-    days = replace(made_up_days(1, 69), load=load, reactive=0.4 * load, price_before=None)
+    days = hourly(replace(made_up_days(1, 69), load=load, reactive=0.4 * load))
     feeder = Feeder(network, Storage(nodes=(12, 27, 50, 65)), days, tol=EXACT)
     s = optimal_schedule(feeder, 0)
     assert float(feeder.idle_penalty.sum()) > 1

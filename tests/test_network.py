@@ -231,6 +231,27 @@ def test_without_charging_no_current_flows_at_no_load(network: Network) -> None:
     np.testing.assert_allclose(network.y_bus, network.y_bus.T, rtol=1e-12)
 
 
+def test_admittances_of_one_transformer_by_hand() -> None:
+    """Branch with 1 / (r + jx) = 2 - 4j, b = 0.4, ratio 0.5j at its `from` end, shunt at node 1."""
+    fields = {
+        "slack": 0,
+        "from_bus": np.array([0]),
+        "to_bus": np.array([1]),
+        "r": np.array([0.1]),
+        "x": np.array([0.2]),
+        "b": np.array([0.4]),
+        "tap": np.array([0.5j]),
+        "shunt": np.array([0, 0.3j]),
+    }
+    network = random_network(0, 2, **fields)
+    np.testing.assert_allclose(
+        network.y_bus,
+        [[4 * (2 - 3.8j), -(2 - 4j) / -0.5j], [-(2 - 4j) / 0.5j, 2 - 3.8j + 0.3j]],
+    )
+    ideal = Network(**network._fields() | {"b": np.zeros(1), "shunt": np.zeros(2, np.complex128)})
+    np.testing.assert_allclose(ideal.no_load_voltage[1], ideal.v_slack / 0.5j)
+
+
 def test_position_of_an_unknown_node(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no node 3; its nodes are 1 to 7"):
         read(tmp_path).position(3)

@@ -8,7 +8,7 @@ A step of B independent days, t = 0 .. S - 1, M batteries, N nodes
 
     P^B    = the action in [-1, 1] times rated power, held inside the storage's feasible interval
     V      = power flow at net load + P^B
-    profit  = -price / 1000 * sum_m P^B_m * dt                           [EUR]
+    profit  = -price / 1000 * P * dt, with P = sum_m P^B_m               [EUR]
     penalty = sigma * sum_n max(0, |1 - V_n| - 0.05)                     [EUR]
     reward  = profit - penalty - wear
 
@@ -19,7 +19,6 @@ them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from griddispatch.assets.storage import Storage, energy_kwh
 from griddispatch.data.series import Days
+from griddispatch.envs.observations import Observation, Scale, paper_observation
 from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
 from griddispatch.grid.power_flow import Backend, solve
@@ -37,6 +37,7 @@ SOC_ROUNDING = 1e-6  # a state of charge this little outside its limits is put o
 
 VoltageScope = Literal["battery", "all"]
 EndSoc = Literal["free", "initial"]
+Settlement = Literal["battery", "import"]
 
 
 class State(NamedTuple):
@@ -51,19 +52,20 @@ class Outcome(NamedTuple):
     """What a step did, all [B] in EUR unless a shape is named.
 
     price [B] is in EUR/MWh, power_kw [B, M] the power that the batteries took (+ = charging),
-    magnitude [B, K] the voltages in p.u. at the nodes in the voltage scope.
+    traded_kw [B] the power that is paid for, magnitude [B, K] the voltages in p.u. at the nodes in
+    the voltage scope.
     """
 
     state: State
     price: Tensor
     power_kw: Tensor
+    traded_kw: Tensor
     magnitude: Tensor
     profit: Tensor
     penalty: Tensor
     wear: Tensor
 
 
-Observation = Callable[["Feeder", State], Tensor]
 Reward = Callable[[Outcome], Tensor]
 
 
@@ -75,29 +77,6 @@ def paper_reward(outcome: Outcome) -> Tensor:
 def voltage_penalty(magnitude: Tensor, sigma: float) -> Tensor:
     """[B] sigma times the sum over nodes of how far |V| [B, K] is outside 1 +- 0.05 p.u., eq. 6."""
     return sigma * ((1 - magnitude).abs() - VOLTAGE_BAND).clamp(min=0).sum(-1)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What observations are divided by: training means and spreads, never those of test days."""
-
-    load_mean: Tensor  # [N] kW
-    load_std: Tensor  # [N] kW
-    price_mean: float  # EUR/MWh
-    price_std: float
-
-    @classmethod
-    def of(cls, days: Days) -> "Scale":
-        """Means and standard deviations over all steps of `days`."""
-        load = torch.as_tensor(days.net_load).flatten(0, 1)
-        price = torch.as_tensor(days.price)
-        spread = load.std(0)
-        return cls(
-            load_mean=load.mean(0),
-            load_std=torch.where(spread > 0, spread, torch.ones_like(spread)),
-            price_mean=float(price.mean()),
-            price_std=float(price.std()) or 1.0,
-        )
 
 
 class Feeder:
@@ -114,6 +93,9 @@ class Feeder:
     end_soc
         "free" as in the paper, or "initial": every day ends at the storage's `soc_initial` (the
         feasible interval narrows towards the end of the day).
+    settlement
+        What the price is paid for: the batteries' own power, as printed, or the change that they
+        make to the import at the slack node ("import"), which has the losses of the network in it.
     backend, tol
         Of the power flow; "dense" is differentiable.
     observation, reward
@@ -138,6 +120,7 @@ class Feeder:
         sigma: float = SIGMA,
         voltage_scope: VoltageScope = "battery",
         end_soc: EndSoc = "free",
+        settlement: Settlement = "battery",
         backend: Backend = "auto",
         tol: float = 1e-6,
         observation: Observation | None = None,
@@ -153,13 +136,16 @@ class Feeder:
             )
         if not len(days):
             raise InputError("there are no days to draw episodes from; give at least one")
-        if voltage_scope not in ("battery", "all") or end_soc not in ("free", "initial"):
-            raise InputError(
-                f"voltage_scope {voltage_scope!r} must be 'battery' or 'all', "
-                f"end_soc {end_soc!r} 'free' or 'initial'"
-            )
+        for name, value, known in (
+            ("voltage_scope", voltage_scope, ("battery", "all")),
+            ("end_soc", end_soc, ("free", "initial")),
+            ("settlement", settlement, ("battery", "import")),
+        ):
+            if value not in known:
+                raise InputError(f"{name} is {value!r}; it must be {known[0]!r} or {known[1]!r}")
         self.network, self.storage, self.days = network, storage, days
-        self.sigma, self.voltage_scope, self.end_soc = sigma, voltage_scope, end_soc
+        self.sigma, self.voltage_scope = sigma, voltage_scope
+        self.end_soc, self.settlement = end_soc, settlement
         self.backend, self.tol = backend, tol
         self.observation = observation or paper_observation
         self.reward = reward
@@ -182,6 +168,7 @@ class Feeder:
         self.idle_voltage = self._idle_voltage()  # [D, S, N] complex, no battery in use
         magnitude = self.idle_voltage.abs().flatten(0, 1)[:, self.penalised]
         self.idle_penalty = voltage_penalty(magnitude, sigma).view(self.price.shape)
+        self._slack_row = torch.as_tensor(network.y_bus[network.slack]).to(self.idle_voltage)
         self._tables: dict[Callable[[Feeder], Tensor], Tensor] = {}
 
     # -- episodes -------------------------------------------------------------------------
@@ -257,14 +244,20 @@ class Feeder:
         if bool((state.t >= self.steps).any()):
             raise InputError(f"the day of an episode is over after {self.steps} steps; reset it")
         power = self.power(state, action)
-        magnitude = self._magnitude(state, power)
+        voltage = self._voltage(state, power)
+        magnitude = voltage[:, self.penalised].abs()
+        traded = power.sum(-1)
+        if self.settlement == "import":
+            idle = self.idle_voltage[state.day, state.t]
+            traded = self._import_kw(voltage) - self._import_kw(idle)
         price = self.price[state.day, state.t]
         outcome = Outcome(
             state=state,
             price=price,
             power_kw=power,
+            traded_kw=traded,
             magnitude=magnitude,
-            profit=-price / 1000 * energy_kwh(power.sum(-1), self.hours),
+            profit=-price / 1000 * energy_kwh(traded, self.hours),
             penalty=voltage_penalty(magnitude, self.sigma),
             wear=self.storage.wear_eur(power, self.hours),
         )
@@ -302,6 +295,7 @@ class Feeder:
             sigma=self.sigma,
             voltage_scope=self.voltage_scope,
             end_soc=self.end_soc,
+            settlement=self.settlement,
             backend=self.backend,
             tol=self.tol,
             observation=self.observation,
@@ -316,8 +310,8 @@ class Feeder:
     def _tensor(self, x: object) -> Tensor:
         return torch.as_tensor(x).to(self.device, self.dtype)
 
-    def _magnitude(self, state: State, power_kw: Tensor) -> Tensor:
-        """[B, K] voltage magnitudes at the penalised nodes with the batteries at work."""
+    def _voltage(self, state: State, power_kw: Tensor) -> Tensor:
+        """[B, N] complex voltages in p.u. with the batteries at work."""
         load = self.net_load[state.day, state.t].index_add_(1, self.at, power_kw)
         reactive = None if self.reactive is None else self.reactive[state.day, state.t]
         flow = solve(
@@ -335,7 +329,13 @@ class Feeder:
             if not bool(power_kw[row].isfinite().all()):
                 raise InputError(f"the action or the soc of episode {row} is not a number")
             raise self._no_solution(int(state.day[row]), int(state.t[row]))
-        return flow.voltage[:, self.penalised].abs()
+        return flow.voltage
+
+    def _import_kw(self, voltage: Tensor) -> Tensor:
+        """[B] active power that the network takes at the slack node, its own load left out."""
+        current = voltage @ self._slack_row
+        at_slack = voltage[:, self.network.slack] * current.conj()
+        return at_slack.real * self.network.base_kva
 
     def _idle_voltage(self) -> Tensor:
         flow = solve(  # in float64, because float32 cannot hold a voltage to 1e-8
@@ -358,33 +358,3 @@ class Feeder:
             f"no power-flow solution on {self.days.dates[day]}, step {t} (net load {total:.0f} "
             f"kW): network {self.network.name} cannot carry it; reduce the load or the batteries"
         )
-
-
-# -- observations ---------------------------------------------------------------------------
-
-
-def _time_table(feeder: Feeder) -> Tensor:
-    """[D, S + 1, 1] share of the day that has passed."""
-    share = torch.arange(feeder.steps + 1, device=feeder.device) / feeder.steps
-    return share.float().expand(len(feeder.days), -1)[..., None]
-
-
-def _paper_table(feeder: Feeder) -> Tensor:
-    """[D, S + 1, N + 2] scaled net loads, price and time; zeros for the prices after the day."""
-    s = feeder.scale
-    load = (feeder.net_load - s.load_mean.to(feeder.price)) / s.load_std.to(feeder.price)
-    price = (feeder.price[..., None] - s.price_mean) / s.price_std
-    now = torch.cat([load, price], -1)
-    now = torch.cat([now, torch.zeros_like(now[:, :1])], 1)
-    return torch.cat([now.float(), _time_table(feeder)], -1)
-
-
-def scaled_soc(feeder: Feeder, state: State) -> Tensor:
-    """[B, M] state of charge, -1 at its lower and +1 at its upper limit."""
-    k = feeder.storage.limits(state.soc)
-    return (2 * (state.soc - k.soc_min) / (k.soc_max - k.soc_min) - 1).float()
-
-
-def paper_observation(feeder: Feeder, state: State) -> Tensor:
-    """[B, N + M + 2] the state of the paper: net loads, price, time of day, states of charge."""
-    return torch.cat([feeder.lookup(_paper_table, state), scaled_soc(feeder, state)], 1)

@@ -11,8 +11,8 @@ from griddispatch.agents.learning import Training
 from griddispatch.assets.storage import Storage
 from griddispatch.data import splits
 from griddispatch.data.series import Series
-from griddispatch.envs.feeder import Feeder, Observation, paper_observation
-from griddispatch.envs.observations import observe
+from griddispatch.envs.feeder import Feeder
+from griddispatch.envs.observations import Observation, observe, paper_observation
 from griddispatch.errors import InputError
 from griddispatch.evaluation.rollout import evaluate
 from griddispatch.grid.network import Network

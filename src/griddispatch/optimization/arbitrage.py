@@ -41,7 +41,7 @@ _MILLE = 1e3  # voltages in thousandths of a p.u., so that no coefficient is tin
 _PROBE_KW = 1.0  # half the step of the central differences
 _SOLVER = {
     "primal_feasibility_tolerance": 1e-9,
-    "dual_feasibility_tolerance": 1e-10,  # below the costs that break ties
+    "dual_feasibility_tolerance": 1e-8,  # below the costs that break ties
     "mip_rel_gap": 1e-6,
 }
 
@@ -158,6 +158,11 @@ def check_day(feeder: Feeder, day_index: int) -> None:
     """Raise InputError unless the day exists and its reward is the one that is modelled here."""
     if not 0 <= day_index < len(feeder.days):
         raise InputError(f"there is no day {day_index} among the {len(feeder.days)} of the feeder")
+    if feeder.settlement != "battery":
+        raise InputError(
+            "the optimum is modelled for settlement='battery', the printed reward; with 'import' "
+            "the losses of the network are traded too, which it does not know"
+        )
     if feeder.reward is not paper_reward:
         raise InputError(
             "the optimum models profit - penalty - wear, but this feeder has a reward of its own; "
