@@ -31,18 +31,26 @@ def error_distribution(errors: Mapping[int, Float]) -> Figure:
     return fig
 
 
-def voltage_comparison(nodes: Float, ours: Float, reference: Float, limit: float) -> Figure:
-    """Draw voltages [N] in p.u. by node, and the difference in % of the reference (Fig. 9)."""
+def voltage_comparison(
+    nodes: NDArray[np.int64], cases: Mapping[str, tuple[Float, Float]], limit: float
+) -> Figure:
+    """Draw voltages by node and how far they are from the reference (the paper's Fig. 9).
+
+    `cases` has (ours, reference) [N] in p.u. by name; the difference is in % of the reference.
+    """
     fig, (top, bottom) = plt.subplots(
-        2, 1, figsize=(COLUMN, 2.8), sharex=True, height_ratios=[2, 1]
+        2, 1, figsize=(COLUMN, 3.0), sharex=True, height_ratios=[2, 1]
     )
-    circles = {"mfc": "none", "markersize": 5, "color": COLOUR["pandapower"]}
-    top.plot(nodes, reference, "o", label="Newton-Raphson", **circles)
-    top.plot(nodes, ours, ".", color=COLOUR["Sweep"], label="sweep")
+    circles = {"mfc": "none", "markersize": 5, "mew": 0.7, "color": COLOUR["pandapower"]}
+    looks = zip(cases.items(), ("o", "D"), (COLOUR["Sweep"], COLOUR["Dense"]), strict=False)
+    for (name, (ours, reference)), mark, colour in looks:
+        top.plot(nodes, reference, mark, **circles)
+        look = {"marker": mark, "markersize": 2, "color": colour, "linestyle": "none"}
+        top.plot(nodes, ours, label=name, **look)
+        bottom.plot(nodes, 1e6 * 100 * (ours / reference - 1), **look)
     top.axhline(limit, color=COLOUR["limit"], linewidth=0.8)
     top.set_ylabel("voltage, p.u.")
-    top.legend(loc="upper right")
-    bottom.bar(nodes, 1e6 * 100 * (ours / reference - 1), color=COLOUR["Sweep"])
+    top.legend(loc="upper right", handletextpad=0.2)
     bottom.set(xlabel="node", ylabel="difference\n$10^{-6}$ %", xticks=[1, *range(5, 35, 5), 34])
     return fig
 
@@ -58,7 +66,7 @@ def loading_curves(curves: pd.DataFrame, limit: float) -> Figure:
         left.plot(curve["factor"], curve["v_min"], **look)
         right.plot(curve["factor"], curve["iterations"], **look)
     left.axhline(limit, color=COLOUR["limit"], linewidth=0.8)
-    left.set(xlabel="multiple of the load", ylabel="lowest voltage, p.u.", ylim=(0.4, 1.02))
+    left.set(xlabel="multiple of the load", ylabel="lowest voltage, p.u.", ylim=(0.35, 1.02))
     right.set(xlabel="multiple of the load", ylabel="iterations", yscale="log")
     right.set_yticks([3, 10, 30, 100, 300], ["3", "10", "30", "100", "300"])
     right.minorticks_off()
