@@ -21,6 +21,7 @@ from griddispatch.grid.network import Network
 
 Float = NDArray[np.float64]
 FREQUENCY = 50.0
+CUT = "tensorpowerflow, called by chunks"
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def tensorpowerflow(network: Network, p_kw: Float, q_kvar: Float, tol: float) ->
     def way(name: str, algorithm: str, chunk: int, rows: int) -> Way:
         cuts = [slice(lo, min(lo + chunk, rows)) for lo in range(0, rows, chunk)]
         return Way(
-            "tensorpowerflow" if chunk >= rows else "tensorpowerflow, called by chunks",
+            "tensorpowerflow" if chunk >= rows else CUT,
             name,
             rows,
             lambda: [solve(p[cut], q[cut], algorithm) for cut in cuts],

@@ -78,8 +78,9 @@ def test_results_have_a_row_for_everything_and_become_a_table(tmp_path, monkeypa
     assert len(results) == 3 * 2 * 4
     policies.write_results(results, "rl_adn", "Policies.")
     text = (tmp_path / "scratch/paper/tables/rl_adn.md").read_text()
-    assert "TD3" in text
-    assert "50" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    assert [line.split("|")[1].strip() for line in lines] == ["Do nothing", "TD3", "Optimum"]
+    assert "50" in lines[1]
     plt.close(policies.captured_values(results))
 
 

@@ -134,6 +134,7 @@ def optimum():
     for day in range(44):
         objective = 20.0 + day
         yield {
+            "end_soc": "free",
             "date": f"day {day}",
             "scope": "test" if day < 30 else "stress",
             "objective": objective,

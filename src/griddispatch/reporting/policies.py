@@ -106,8 +106,9 @@ def write_results(results: pd.DataFrame, name: str, caption: str) -> None:
         index=["policy", "primary"],
         columns=["scope", "metric"],
         values=["mean", "low", "high"],
-        sort=False,
     )
+    lines = results[["policy", "primary"]].drop_duplicates()
+    wide = wide.loc[pd.MultiIndex.from_frame(lines)]  # in the order of `results`
     wide.columns = wide.columns.map(lambda key: f"{key[1]} {key[2]} {key[0]}")
     columns = {"policy": Column("Policy"), "primary": Column("Training set")}
     for scope in scopes:

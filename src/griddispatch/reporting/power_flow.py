@@ -41,10 +41,11 @@ def voltage_comparison(
     fig, (top, bottom) = plt.subplots(
         2, 1, figsize=(COLUMN, 3.0), sharex=True, height_ratios=[2, 1]
     )
-    circles = {"mfc": "none", "markersize": 5, "mew": 0.7, "color": COLOUR["pandapower"]}
-    looks = zip(cases.items(), ("o", "D"), (COLOUR["Sweep"], COLOUR["Dense"]), strict=False)
+    frame = {"mfc": "none", "mew": 0.7, "color": COLOUR["pandapower"], "linestyle": "none"}
+    looks = zip(cases.items(), ("o", "D"), (COLOUR["Sweep"], COLOUR["net"]), strict=False)
+    top.plot([], [], "o", markersize=5, label="Newton-Raphson", **frame)
     for (name, (ours, reference)), mark, colour in looks:
-        top.plot(nodes, reference, mark, **circles)
+        top.plot(nodes, reference, marker=mark, markersize=5 if mark == "o" else 4, **frame)
         look = {"marker": mark, "markersize": 2, "color": colour, "linestyle": "none"}
         top.plot(nodes, ours, label=name, **look)
         bottom.plot(nodes, 1e6 * 100 * (ours / reference - 1), **look)
