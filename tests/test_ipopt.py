@@ -16,26 +16,25 @@ from griddispatch.errors import InputError
 from griddispatch.optimization import ipopt
 
 # A program that answers like `ipopt` does (the protocol of AMPL: stub.nl in, stub.sol out).
-PROGRAM = f"""#!{sys.executable}
-import sys
+PROGRAM = """import sys
 import casadi
 if "--version" in sys.argv:
     print("Ipopt 3.14.0 (a stand-in), ASL(0)")
     sys.exit()
 problem = casadi.NlpBuilder()
 problem.import_nl(sys.argv[1])
-functions = {{"x": casadi.vertcat(*problem.x), "f": problem.f, "g": casadi.vertcat(*problem.g)}}
+functions = {"x": casadi.vertcat(*problem.x), "f": problem.f, "g": casadi.vertcat(*problem.g)}
 options = dict(word.split("=") for word in sys.argv[3:] if "=" in word)
 number = lambda text: int(text) if text.isdecimal() else float(text)
-plain = {{k: v.strip('"') if v.startswith('"') else number(v) for k, v in options.items()}}
-solver = casadi.nlpsol("s", "ipopt", functions, {{"print_time": False, "ipopt": plain}})
+plain = {k: v.strip('"') if v.startswith('"') else number(v) for k, v in options.items()}
+solver = casadi.nlpsol("s", "ipopt", functions, {"print_time": False, "ipopt": plain})
 answer = solver(x0=problem.x_init, lbx=problem.x_lb, ubx=problem.x_ub,
                 lbg=problem.g_lb, ubg=problem.g_ub)
 x, y = answer["x"].full().ravel(), answer["lam_g"].full().ravel()
 code, word = (0, "Optimal Solution Found") if solver.stats()["success"] else (200, "Infeasible")
-lines = [f"Ipopt 3.14.0: {{word}}", "", "Options", "3", "1", "1", "0"]
+lines = [f"Ipopt 3.14.0: {word}", "", "Options", "3", "1", "1", "0"]
 lines += [len(y), len(y), len(x), len(x)]
-lines += [repr(float(v)) for v in (*y, *x)] + [f"objno 0 {{code}}"]
+lines += [repr(float(v)) for v in (*y, *x)] + [f"objno 0 {code}"]
 open(sys.argv[1][:-3] + ".sol", "w").write("\\n".join(map(str, lines)) + "\\n")
 """
 
@@ -206,7 +205,10 @@ def test_an_installed_program_is_preferred_and_agrees(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "ipopt"
-    program.write_text(PROGRAM)
+    code = tmp_path / "program.py"
+    code.write_text(PROGRAM)
+    # Through a shell, because the path of Python may have a space in it.
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{code}" "$@"\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     use_path(monkeypatch, tmp_path)
     assert ipopt.is_installed()
