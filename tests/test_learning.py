@@ -133,8 +133,8 @@ def test_training_learns_and_the_same_seed_gives_the_same_bytes():
     again = td3.train(feeder, SHORT, [0, 1], validation)
     assert first.curve.equals(again.curve)
     for a, b in zip(first.policies, again.policies, strict=True):
-        for name in a.parameters:
-            assert torch.equal(a.parameters[name], b.parameters[name])
+        for name, p in a.saved["parameters"].items():
+            assert torch.equal(p, b.saved["parameters"][name])
     by_episode = first.curve.groupby("episode")["validation"].mean()
     assert by_episode.max() > by_episode.iloc[0]
 
@@ -144,8 +144,9 @@ def test_a_seed_does_not_depend_on_its_neighbours():
     few = replace(SHORT, episodes=16)
     alone = td3.train(feeder, few, [5])
     beside = td3.train(feeder, few, [5, 6, 7])
-    for name, p in alone.policies[0].parameters.items():
-        torch.testing.assert_close(beside.policies[0].parameters[name], p, rtol=1e-3, atol=1e-4)
+    near = beside.policies[0].saved["parameters"]
+    for name, p in alone.policies[0].saved["parameters"].items():
+        torch.testing.assert_close(near[name], p, rtol=1e-3, atol=1e-4)
 
 
 def test_paper_preset_runs_and_a_saved_actor_acts_alike():
@@ -158,7 +159,7 @@ def test_paper_preset_runs_and_a_saved_actor_acts_alike():
     state = feeder.reset()
     action = policy.act(feeder, state)
     assert action.abs().max() <= 1
-    assert torch.equal(Actor.load(policy.parameters).act(feeder, state), action)
+    assert torch.equal(Actor.load(policy.saved).act(feeder, state), action)
     assert training.updates == 2 * feeder.steps
 
 

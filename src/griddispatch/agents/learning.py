@@ -10,15 +10,20 @@ Two changes of the reward are offered to learners; neither changes which policy 
   judged at once instead of hours later.
 """
 
-from dataclasses import dataclass, field
-from typing import Protocol
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from griddispatch.agents.networks import StackedMLP, Streams
+from griddispatch.agents.networks import Snapshot, StackedMLP, Streams, keep_best
 from griddispatch.envs.feeder import Feeder, Outcome, State
+
+Progress = Callable[[str], None]
 
 
 class Policy(Protocol):
@@ -36,18 +41,19 @@ class Actor:
     network: StackedMLP
 
     @classmethod
-    def load(cls, parameters: dict[str, Tensor]) -> "Actor":
-        """The policy whose parameters `StackedMLP.agent` gave."""
+    def load(cls, saved: dict[str, Any]) -> "Actor":
+        """The policy that `saved` was made of."""
+        parameters = saved["parameters"]
         weights = [p for name, p in parameters.items() if name.startswith("weights")]
         sizes = (*(w.shape[1] for w in weights), weights[-1].shape[2])
-        network = StackedMLP(sizes, Streams([0]), output=torch.tanh)
+        network = StackedMLP(sizes, Streams([0]), saved["activation"], torch.tanh)
         network.load_state_dict(parameters)
         return cls(network)
 
     @property
-    def parameters(self) -> dict[str, Tensor]:
-        """What `load` takes."""
-        return self.network.agent(0)
+    def saved(self) -> dict[str, Any]:
+        """What `load` takes: tensors, and the name of the activation."""
+        return {"activation": self.network.activation, "parameters": self.network.agent(0)}
 
     @torch.no_grad()
     def act(self, feeder: Feeder, state: State) -> Tensor:
@@ -100,46 +106,112 @@ def random_start(feeder: Feeder, streams: Streams, episodes: int, random_soc: bo
     return feeder.reset(day, k.soc_min + u * (k.soc_max - k.soc_min))
 
 
-@dataclass
-class Meter:
-    """Sums of reward, profit and penalty [K] over the episodes since the last record."""
+class Recorder:
+    """What a training leaves behind: its curve, its best policies, its lines of progress.
 
-    agents: int
-    rows: list[dict[str, float]] = field(default_factory=list)
+    Parameters
+    ----------
+    actor
+        The network that is being trained; its first `feeder.n_actions` outputs, through tanh, are
+        the greedy policy.
+    feeder, seeds
+        Training days, and the seed of each agent.
+    rounds, environments
+        Number of rounds of the training, and days per agent in each.
+    validation
+        Days on which the greedy policy is tried at each record; None: it is not.
+    records
+        Points on the curve.
+    keep_best
+        Whether the policy that did best on the validation days is returned, not the last one.
+    progress
+        Called with one line at each record.
+    """
 
-    def __post_init__(self) -> None:
-        self._sums = torch.zeros(3, self.agents, dtype=torch.float64)
+    def __init__(
+        self,
+        actor: StackedMLP,
+        feeder: Feeder,
+        seeds: Sequence[int],
+        *,
+        rounds: int,
+        environments: int,
+        validation: Feeder | None,
+        records: int,
+        keep_best: bool,
+        progress: Progress,
+    ) -> None:
+        self.actor, self.seeds, self.n_actions = actor, list(seeds), feeder.n_actions
+        self.rounds, self.environments = rounds, environments
+        self.validation, self.keep_best, self.progress = validation, keep_best, progress
+        self.per_record = max(1, rounds // records)
+        self.started = time.perf_counter()
+        self.best: Snapshot | None = None
+        self.rows: list[dict[str, float]] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sums = torch.zeros(3, len(self.seeds), dtype=torch.float64)
         self._episodes = 0
 
     def add(self, reward: Tensor, outcome: Outcome) -> None:
-        """Add one step of K * E environments."""
-        parts = torch.stack([reward, outcome.profit, outcome.penalty]).double()
-        self._sums += parts.view(3, self.agents, -1).sum(2).cpu()
+        """Count what one step of K * E environments brought."""
+        parts = torch.stack([reward, outcome.profit, outcome.penalty]).detach().double()
+        self._sums += parts.view(3, len(self.seeds), -1).sum(2).cpu()
 
-    def finish(self, episodes: int) -> None:
-        """Count `episodes` finished days per agent."""
-        self._episodes += episodes
-
-    def record(self, seeds: list[int], episode: int, validation: Tensor | None) -> None:
-        """Write one row per agent and start again."""
-        mean = self._sums / max(1, self._episodes)
-        for k, seed in enumerate(seeds):
+    def end_round(self, done: int) -> None:
+        """Count one round of days; write a record if one is due. `done` rounds are over."""
+        self._episodes += self.environments
+        if done % self.per_record and done != self.rounds:
+            return
+        score = None
+        if self.validation is not None:
+            score = greedy_return(self.validation, self._greedy(), len(self.seeds))
+            if self.keep_best:
+                self.best = keep_best(self.best, score, self.actor)
+        mean = self._sums / self._episodes
+        for k, seed in enumerate(self.seeds):
             self.rows.append(
                 {
                     "seed": seed,
-                    "episode": episode,
+                    "episode": done * self.environments,
                     "reward": float(mean[0, k]),
                     "profit": float(mean[1, k]),
                     "penalty": float(mean[2, k]),
-                    "validation": float("nan") if validation is None else float(validation[k]),
+                    "validation": float("nan") if score is None else float(score[k]),
                 }
             )
-        self.__post_init__()
+        self._forget()
+        days, of = done * self.environments, self.rounds * self.environments
+        shown = "" if score is None else f", validation {score.mean():.2f} EUR/day"
+        self.progress(f"day {days} of {of}{shown}")
 
-    @property
-    def curve(self) -> pd.DataFrame:
-        """All rows so far."""
-        return pd.DataFrame(self.rows)
+    def training(self, updates: int, memory_bytes: int = 0) -> Training:
+        """The result, with the best or the last policies."""
+        if self.best is not None:
+            self.actor.load_state_dict(self.best.parameters)
+        greedy = self._greedy()
+        policies = [
+            Actor.load({"activation": greedy.activation, "parameters": greedy.agent(k)})
+            for k in range(len(self.seeds))
+        ]
+        seconds = time.perf_counter() - self.started
+        return Training(policies, pd.DataFrame(self.rows), seconds, updates, memory_bytes)
+
+    def _greedy(self) -> StackedMLP:
+        return self.actor.head(self.n_actions, torch.tanh)
+
+
+def cosine(start: float, end: float, part: float) -> float:
+    """From `start` to `end` along half a cosine, while `part` goes from 0 to 1."""
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
+def set_lr(optimisers: Sequence[torch.optim.Optimizer], lr: float) -> None:
+    """Give all optimisers this learning rate."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = lr
 
 
 @torch.no_grad()

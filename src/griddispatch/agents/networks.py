@@ -6,12 +6,13 @@ network's. Nothing flows between agents: gradients, optimiser moments and random
 separate along the leading dimension, so a seed's result does not depend on its neighbours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 
 class Streams:
@@ -40,6 +41,13 @@ class Streams:
         return torch.stack([torch.randint(high, shape, generator=g) for g in self.generators])
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "silu": silu,
+}
+
+
 class StackedMLP(nn.Module):
     """K multilayer perceptrons of one shape: [K, B, n_in] -> [K, B, n_out].
 
@@ -50,7 +58,7 @@ class StackedMLP(nn.Module):
     streams
         Initial weights, uniform in +-1/sqrt(fan-in) as in `torch.nn.Linear`.
     activation
-        Between the layers.
+        Between the layers: a name of `ACTIVATIONS`.
     output
         After the last layer, such as `torch.tanh`; nothing by default.
     """
@@ -59,7 +67,7 @@ class StackedMLP(nn.Module):
         self,
         sizes: Sequence[int],
         streams: Streams,
-        activation: Callable[[Tensor], Tensor] = torch.relu,
+        activation: str = "relu",
         output: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
@@ -77,12 +85,26 @@ class StackedMLP(nn.Module):
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if i < last:
-                x = self.activation(x)
+                x = ACTIVATIONS[self.activation](x)
         return x if self.output is None else self.output(x)
+
+    def head(self, outputs: int, output: Callable[[Tensor], Tensor] | None) -> "StackedMLP":
+        """The network that gives the first `outputs` numbers of the last layer only (a copy).
+
+        A stochastic policy gives a mean and a spread; its greedy policy needs the mean alone.
+        """
+        sizes = [w.shape[1] for w in self.weights] + [outputs]
+        made = StackedMLP(sizes, Streams([0] * len(self.weights[0])), self.activation, output)
+        cut = {name: p[..., : made.state_dict()[name].shape[-1]] for name, p in self._state()}
+        made.load_state_dict(cut)
+        return made
+
+    def _state(self) -> Iterable[tuple[str, Tensor]]:
+        return ((name, p.detach()) for name, p in self.state_dict().items())
 
     def agent(self, k: int) -> dict[str, Tensor]:
         """Parameters of agent k alone, [1, ...] each; the shape that `StackedMLP` of one has."""
-        return {name: p.detach()[k : k + 1].clone() for name, p in self.state_dict().items()}
+        return {name: p[k : k + 1].clone() for name, p in self._state()}
 
 
 class Snapshot(NamedTuple):

@@ -16,8 +16,6 @@ field below, with its reason, and all of them were made on validation days.
 """
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,25 +23,18 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from griddispatch.agents.learning import (
-    Actor,
-    Meter,
+    Progress,
+    Recorder,
     Training,
-    greedy_return,
+    cosine,
     random_start,
+    set_lr,
     shaped_reward,
 )
-from griddispatch.agents.networks import (
-    StackedMLP,
-    Streams,
-    clip_per_agent,
-    keep_best,
-    soft_update,
-)
+from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent, soft_update
 from griddispatch.agents.replay import Replay
 from griddispatch.envs.feeder import Feeder, State
 from griddispatch.envs.observations import joined, price_ahead
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -154,7 +145,6 @@ def train(
     progress
         Called with one line at each record.
     """
-    started = time.perf_counter()
     agents, steps, c = len(seeds), feeder.steps, config
     start, noise, pick = (Streams(seeds, name) for name in ("start", "noise", "replay"))
 
@@ -188,17 +178,24 @@ def train(
         return smooth_l1_loss(value, y, beta=c.huber, reduction="none")
 
     replay = Replay(agents, c.replay, n_act)
-    meter = Meter(agents)
     rounds = max(1, round(c.episodes / c.environments))
     warmup = math.ceil(c.warmup_episodes / c.environments)
-    per_record = max(1, rounds // records)
-    best, updates = None, 0
+    updates = 0
+    recorder = Recorder(
+        actor,
+        feeder,
+        seeds,
+        rounds=rounds,
+        environments=c.environments,
+        validation=validation,
+        records=records,
+        keep_best=c.keep_best,
+        progress=progress,
+    )
     for episode in range(rounds):
         part = max(0.0, (episode - warmup) / max(1, rounds - warmup))
         sigma = c.noise + (c.noise_end - c.noise) * part
-        lr = c.lr_end + (c.lr - c.lr_end) * (1 + math.cos(math.pi * part)) / 2
-        for group in (*critic_optimiser.param_groups, *actor_optimiser.param_groups):
-            group["lr"] = lr
+        set_lr([critic_optimiser, actor_optimiser], cosine(c.lr, c.lr_end, part))
 
         state = random_start(feeder, start, c.environments, c.random_soc)
         for t in range(steps):
@@ -215,7 +212,7 @@ def train(
             after, reward, outcome = feeder.step(state, action)
             paid = shaped_reward(feeder, outcome, after, reward) if c.shaping else reward
             replay.add(state, action, paid, after)
-            meter.add(reward, outcome)
+            recorder.add(reward, outcome)
             state = after
             if episode < warmup:
                 continue
@@ -253,18 +250,5 @@ def train(
                     actor_optimiser.step()
                     soft_update(target_actor, actor, c.tau)
                     soft_update(target_critics, critics, c.tau)
-        meter.finish(c.environments)
-
-        if (episode + 1) % per_record == 0 or episode + 1 == rounds:
-            score = None if validation is None else greedy_return(validation, actor, agents)
-            if score is not None and c.keep_best:
-                best = keep_best(best, score, actor)
-            meter.record(seeds, (episode + 1) * c.environments, score)
-            done, all_days = ((episode + 1) * c.environments, rounds * c.environments)
-            shown = "" if score is None else f", validation {score.mean():.2f} EUR/day"
-            progress(f"day {done} of {all_days}{shown}")
-
-    if best is not None:
-        actor.load_state_dict(best.parameters)
-    policies = [Actor.load(actor.agent(k)) for k in range(agents)]
-    return Training(policies, meter.curve, time.perf_counter() - started, updates, replay.bytes)
+        recorder.end_round(episode + 1)
+    return recorder.training(updates, replay.bytes)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
-from torch import Tensor
 
 from griddispatch.agents import td3
 from griddispatch.agents.learning import Training
@@ -32,7 +32,7 @@ class Cell:
     preset: str
     curve: pd.DataFrame
     days: pd.DataFrame
-    parameters: list[dict[str, Tensor]]
+    parameters: list[dict[str, Any]]
     seconds: float
     updates: int
     memory_bytes: int
@@ -85,7 +85,7 @@ def train_and_test(
         preset=preset,
         curve=training.curve,
         days=pd.concat(days, ignore_index=True),
-        parameters=[policy.parameters for policy in training.policies],
+        parameters=[policy.saved for policy in training.policies],
         seconds=training.seconds,
         updates=training.updates,
         memory_bytes=training.memory_bytes,
