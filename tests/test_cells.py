@@ -125,7 +125,7 @@ def test_the_number_of_workers_can_be_set_outside(monkeypatch: pytest.MonkeyPatc
 def test_the_key_follows_values_not_objects(tmp_path: Path) -> None:
     import torch
 
-    store = cells._Store.open(scaled, tmp_path, "t")
+    store = cells._Store.open([scaled], tmp_path, "t")
 
     def key(**cell: Any) -> Path:
         return store.file(cell)
@@ -137,14 +137,14 @@ def test_the_key_follows_values_not_objects(tmp_path: Path) -> None:
     assert key(data=tensor(2)) != key(data=tensor(3))
     assert key(data=tensor(2)) != key(data=tensor(2).numpy())
     assert key(x=1) != key(x=1.0)
-    other = cells._Store.open(threads, tmp_path, "t")
+    other = cells._Store.open([threads], tmp_path, "t")
     assert other.file({"x": 1}) != key(x=1)
 
 
 def test_a_function_of_the_notebook_gives_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = cells._Store.open(scaled, tmp_path, "t")
+    store = cells._Store.open([scaled], tmp_path, "t")
     monkeypatch.setattr(threads, "__module__", "__main__")
     with pytest.raises(InputError, match="threads is defined in the notebook"):
         store.file({"reward": threads})
@@ -159,9 +159,9 @@ def test_an_edit_makes_finished_cells_invalid(
     monkeypatch.syspath_prepend(str(tmp_path))
     import toy_cells
 
-    before = cells._Store.open(toy_cells.one, tmp_path / "kept", "t")
+    before = cells._Store.open([toy_cells.one], tmp_path / "kept", "t")
     module.write_text("def one(x):\n    return x + 1\n")
-    after = cells._Store.open(toy_cells.one, tmp_path / "kept", "t")
+    after = cells._Store.open([toy_cells.one], tmp_path / "kept", "t")
     assert before.file({"x": 1}) != after.file({"x": 1})
     # The code on the disk may not be the code that ran, so neither store keeps anything.
     for store in (before, after):

@@ -8,12 +8,12 @@ from matplotlib import pyplot as plt
 
 from griddispatch.agents.rules import DoNothing, PriceThreshold
 from griddispatch.errors import InputError
-from griddispatch.evaluation.comparison import Comparison, verdict
+from griddispatch.evaluation.comparison import BEST, IDLE, Comparison, Kind, verdict
 from griddispatch.evaluation.metrics import fit_printed_bound
 from griddispatch.evaluation.rollout import rollout
 from griddispatch.evaluation.statistics import Interval
 from griddispatch.pipeline import paths
-from griddispatch.reporting import policies
+from griddispatch.reporting import comparisons, policies
 
 
 def table() -> pd.DataFrame:
@@ -39,9 +39,9 @@ def table() -> pd.DataFrame:
 
 def test_ends_of_the_scale_and_the_half_between_them():
     comparison = Comparison(table(), draws=300)
-    assert comparison.interval("Do nothing", "", "test", "captured") == (0, 0, 0)
-    assert comparison.interval("Optimum", "", "test", "captured") == pytest.approx((100, 100, 100))
-    half = comparison.interval("TD3", "all", "stress", "captured")
+    assert comparison.interval(IDLE, "test", "captured") == (0, 0, 0)
+    assert comparison.interval(BEST, "test", "captured") == pytest.approx((100, 100, 100))
+    half = comparison.interval(Kind("TD3", "all"), "stress", "captured")
     assert half.value == pytest.approx(50)
     assert half.low == pytest.approx(45)  # both drawn seeds are the worse one, or the better one
     assert half.high == pytest.approx(55)
@@ -49,11 +49,19 @@ def test_ends_of_the_scale_and_the_half_between_them():
 
 def test_paired_gain_knows_no_noise_of_the_days():
     comparison = Comparison(table(), draws=300)
-    gain = comparison.gain(("Optimum", ""), ("Do nothing", ""), "test")
+    gain = comparison.gain(BEST, IDLE, "test")
     assert gain == pytest.approx((100, 100, 100))
     assert verdict(gain) == "more"
     assert verdict(Interval(0.0, -1.0, 1.0)) == "no clear difference"
     assert verdict(Interval(-2.0, -3.0, -1.0)) == "less"
+
+
+def test_the_mean_gain_is_the_mean_of_the_gains():
+    comparison = Comparison(table(), draws=300)
+    learner = Kind("TD3", "all")
+    pairs = [(BEST, IDLE), (learner, IDLE)]
+    gains = [comparison.gain(*pair, "test").value for pair in pairs]
+    assert comparison.mean_gain(pairs, "test").value == pytest.approx(np.mean(gains))
 
 
 def test_a_day_on_which_the_optimum_is_beaten_is_named():
@@ -68,7 +76,7 @@ def test_other_days_are_not_compared():
     with pytest.raises(InputError, match="TD3"):
         Comparison(frame.drop(frame.index[frame["policy"].eq("TD3")][0]))
     with pytest.raises(InputError, match="PPO"):
-        Comparison(frame).block("PPO", "all", "test", "reward")
+        Comparison(frame).block(Kind("PPO", "all"), "test", "reward")
 
 
 def test_results_have_a_row_for_everything_and_become_a_table(tmp_path, monkeypatch):
@@ -76,12 +84,12 @@ def test_results_have_a_row_for_everything_and_become_a_table(tmp_path, monkeypa
     monkeypatch.delenv(paths.RUN, raising=False)
     results = Comparison(table(), draws=50).results()
     assert len(results) == 3 * 2 * 4
-    policies.write_results(results, "rl_adn", "Policies.")
+    comparisons.write_results(results, "rl_adn", "Policies.")
     text = (tmp_path / "scratch/paper/tables/rl_adn.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("|")][2:]
     assert [line.split("|")[1].strip() for line in lines] == ["Do nothing", "TD3", "Optimum"]
     assert "50" in lines[1]
-    plt.close(policies.captured_values(results))
+    plt.close(comparisons.captured_values(results))
 
 
 def test_printed_bound_is_found_and_a_ratio_is_not():

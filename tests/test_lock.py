@@ -44,7 +44,8 @@ def test_every_line_is_an_exact_pin_in_order(name: str) -> None:
 
 
 def test_direct_dependencies_are_pinned_within_their_ranges() -> None:
-    direct = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    extras = PROJECT["optional-dependencies"]
+    direct = [*PROJECT["dependencies"], *extras["dev"], *extras["sb3"]]
     for requirement in map(Requirement, direct):
         assert Version(LOCK[canonicalize_name(requirement.name)]) in requirement.specifier
 

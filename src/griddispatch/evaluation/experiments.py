@@ -1,23 +1,106 @@
-"""One cell of a results table: train K seeds on one data set, test them on days never seen."""
+"""One cell of the results table: train K agents on one setting, test them on days never seen.
 
-from collections.abc import Sequence
+A setting says what an agent learns from and what it sees. `SETTINGS` are the eight of the paper's
+Table 3; `VARIANTS` change one thing of the last of them: what is known about prices, or where the
+batteries must stand at midnight. Numbers of different information or end are never mixed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from griddispatch.agents import td3
 from griddispatch.agents.learning import Training
 from griddispatch.assets.storage import Storage
 from griddispatch.data import splits
-from griddispatch.data.series import Series
-from griddispatch.envs.feeder import Feeder
-from griddispatch.envs.observations import Observation, observe, paper_observation
+from griddispatch.data.series import Days, Series
+from griddispatch.envs.cases import load_network
+from griddispatch.envs.feeder import EndSoc, Feeder
+from griddispatch.envs.observations import Observation, Prices, observe, paper_observation
 from griddispatch.errors import InputError
 from griddispatch.evaluation.rollout import evaluate
 from griddispatch.grid.network import Network
 
 SCOPES = ("test", "stress")
+AUGMENTED = {"none": 0, "1 year": 365, "5 years": 5 * 365}
+"""Generated days that join the measured ones."""
+GENERATED = {p: f"data/processed/generated_{p.replace(' ', '_')}.npz" for p in splits.PRIMARY}
+"""Where notebook 2 keeps the days that it generates from each primary set."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an agent learns from, what it sees, and where its day must end."""
+
+    primary: str = "all"
+    """Measured days: one of `splits.PRIMARY`."""
+    augmented: str = "none"
+    """Generated days: one of `AUGMENTED`."""
+    prices: Prices = "history"
+    """What it knows about prices; see `envs.observations`."""
+    end_soc: EndSoc = "free"
+    """State of charge at midnight: "free", or "initial" as in the morning."""
+
+
+# The paper's third primary set, a year, is not public; "all" stands in its place.
+SETTINGS = tuple(
+    Setting(primary, augmented)
+    for primary in splits.PRIMARY
+    for augmented in AUGMENTED
+    if (primary, augmented) != ("all", "1 year")
+)
+PLAIN = Setting()
+VARIANTS = (Setting(prices="now"), Setting(prices="day-ahead"), Setting(end_soc="initial"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """The published case: network, clean series, batteries, and generated days by primary set."""
+
+    network: Network
+    series: Series
+    storage: Storage
+    generated: Mapping[str, Days]
+
+    @classmethod
+    def read(cls, raw: Path, series: Path, generated: Mapping[str, Path]) -> "Case":
+        """Read the folder of raw data, the clean series, and the generated days of notebook 2.
+
+        Raises
+        ------
+        InputError
+            A file is missing or wrong.
+        """
+        days = {primary: Days.load(path) for primary, path in generated.items()}
+        return cls(load_network(raw, 34), Series.read(series), Storage(), days)
+
+    def cell(
+        self,
+        train: Callable[..., Training],
+        algorithm: str,
+        setting: Setting,
+        preset: str,
+        config: Any,
+        seeds: int,
+    ) -> dict[str, Any]:
+        """Arguments of `train_and_test` for the seeds 0 .. seeds - 1."""
+        wanted = AUGMENTED[setting.augmented]
+        days = self.generated[setting.primary] if wanted else None
+        return {
+            "train": train,
+            "algorithm": algorithm,
+            "setting": setting,
+            "preset": preset,
+            "config": config,
+            "seeds": list(range(seeds)),
+            "network": self.network,
+            "series": self.series,
+            "storage": self.storage,
+            # A short run of notebook 2 makes fewer days; it then trains on what there is.
+            "generated": None if days is None else days.select(days.dates[:wanted]),
+        }
 
 
 @dataclass(frozen=True)
@@ -25,25 +108,38 @@ class Cell:
     """Result of `train_and_test`: everything a notebook needs, nothing that must be trained again.
 
     curve is `Training.curve`; days has one row per seed, scope and date with the columns of
-    `evaluate`; parameters holds one actor per seed.
+    `evaluate`; both carry the columns of `label`. actors holds `Actor.saved` of each seed.
     """
 
-    primary: str
+    algorithm: str
+    setting: Setting
     preset: str
     curve: pd.DataFrame
     days: pd.DataFrame
-    parameters: list[dict[str, Any]]
+    actors: list[dict[str, Any]]
     seconds: float
     updates: int
     memory_bytes: int
 
 
-def information(preset: str) -> Observation:
-    """What an agent of a preset sees: the printed state, or time as angles and price history."""
+def label(algorithm: str, setting: Setting, preset: str) -> dict[str, str]:
+    """Columns that say whose rows these are."""
+    return {
+        "policy": algorithm,
+        "preset": preset,
+        "primary": setting.primary,
+        "augmented": setting.augmented,
+        "information": "printed" if preset == "paper" else setting.prices,
+        "end_soc": setting.end_soc,
+    }
+
+
+def information(preset: str, prices: Prices = "history") -> Observation:
+    """What an agent of a preset sees: the printed state, or time as angles and known prices."""
     if preset == "paper":
         return paper_observation
     if preset == "tuned":
-        return observe("history")
+        return observe(prices)
     raise InputError(f"unknown preset {preset!r}; there are 'paper' and 'tuned'")
 
 
@@ -54,48 +150,85 @@ def scope_days(series: Series, scope: str) -> tuple[str, ...]:
     return splits.test_days(series) if scope == "test" else splits.stress_days(series)
 
 
-def train_and_test(
+def training_feeder(
     network: Network,
     series: Series,
     storage: Storage,
-    primary: str,
-    preset: str,
-    config: td3.TD3Config,
-    seeds: Sequence[int],
-) -> Cell:
-    """Train on the fit days of a primary set, choose on its validation days, test both scopes."""
-    fit = Feeder(
+    setting: Setting = PLAIN,
+    preset: str = "tuned",
+    generated: Days | None = None,
+) -> Feeder:
+    """The environment that an agent learns in: fit days of the primary set, and generated ones.
+
+    Raises
+    ------
+    InputError
+        The setting asks for generated days and none are given, or the other way round.
+    """
+    days = series.days(splits.fit_days(series, setting.primary))
+    if (setting.augmented != "none") != (generated is not None):
+        raise InputError(f"{setting}: give generated days where it asks for them, and only there")
+    if generated is not None:
+        days = days.joined(generated)
+    return Feeder(
         network,
         storage,
-        series.days(splits.fit_days(series, primary)),
-        observation=information(preset),
+        days,
+        observation=information(preset, setting.prices),
+        end_soc=setting.end_soc,
     )
-    validation = fit.on(series.days(splits.validation_days(series, primary)))
-    name = f"{primary}, {preset}"
-    training = td3.train(
+
+
+def train_and_test(
+    train: Callable[..., Training],
+    algorithm: str,
+    setting: Setting,
+    preset: str,
+    config: Any,
+    seeds: Sequence[int],
+    network: Network,
+    series: Series,
+    storage: Storage,
+    generated: Days | None = None,
+) -> Cell:
+    """Train on the days of a setting, choose on its validation days, test on both scopes.
+
+    Parameters
+    ----------
+    train, algorithm, config
+        The `train` of an agent's module, its name, and its settings.
+    setting, preset
+        What it learns from and sees; "tuned", or "paper" for the printed state.
+    seeds
+        One agent each, trained side by side.
+    network, series, storage, generated
+        The case, and the generated days that join the measured ones, if the setting wants any.
+    """
+    fit = training_feeder(network, series, storage, setting, preset, generated)
+    # Validation days are measured days, whatever the agent learns from.
+    validation = fit.on(series.days(splits.validation_days(series, setting.primary)))
+    name = f"{algorithm} {preset}, {setting.primary} + {setting.augmented}"
+    training = train(
         fit, config, list(seeds), validation, progress=lambda line: print(f"{name}: {line}")
     )
-    days = [
-        table
-        for scope in SCOPES
-        for table in _tested(training, fit.on(series.days(scope_days(series, scope))), scope, seeds)
-    ]
+    columns = label(algorithm, setting, preset)
     return Cell(
-        primary=primary,
+        algorithm=algorithm,
+        setting=setting,
         preset=preset,
-        curve=training.curve,
-        days=pd.concat(days, ignore_index=True),
-        parameters=[policy.saved for policy in training.policies],
+        curve=training.curve.assign(**columns),
+        days=_tested(training, fit, series, seeds).assign(**columns),
+        actors=[policy.saved for policy in training.policies],
         seconds=training.seconds,
         updates=training.updates,
         memory_bytes=training.memory_bytes,
     )
 
 
-def _tested(
-    training: Training, feeder: Feeder, scope: str, seeds: Sequence[int]
-) -> list[pd.DataFrame]:
-    return [
-        evaluate({"TD3": policy}, feeder).assign(scope=scope, seed=seed)
-        for policy, seed in zip(training.policies, seeds, strict=True)
-    ]
+def _tested(training: Training, fit: Feeder, series: Series, seeds: Sequence[int]) -> pd.DataFrame:
+    tables = []
+    for scope in SCOPES:
+        feeder = fit.on(series.days(scope_days(series, scope)))
+        for policy, seed in zip(training.policies, seeds, strict=True):
+            tables.append(evaluate({"": policy}, feeder).assign(scope=scope, seed=seed))
+    return pd.concat(tables, ignore_index=True)

@@ -72,7 +72,8 @@ def run_cells(
     function
         A function of a module. (With ``store=None`` it may be defined in a notebook.)
     cells
-        The keyword arguments of each call: numbers, texts, arrays, tensors, dataclasses of these.
+        The keyword arguments of each call: numbers, texts, arrays, tensors, dataclasses of these,
+        and functions of a module, whose code then counts as well.
     label
         Name of the set of cells in progress lines and in the store: letters, digits, _ and -.
     store
@@ -89,7 +90,9 @@ def run_cells(
     """
     if not re.fullmatch(r"[\w-]+", label):
         raise InputError(f"label {label!r}: use letters, digits, _ and - only")
-    keep = None if store is None else _Store.open(function, paths.root() / store / label, label)
+    code: list[Callable[..., Any]] = [function]
+    code += (v for cell in cells for v in cell.values() if isinstance(v, FunctionType))
+    keep = None if store is None else _Store.open(code, paths.root() / store / label, label)
     files = [keep.file(cell) if keep else None for cell in cells]
     results = {i: _load(file) for i, file in enumerate(files) if file is not None and file.exists()}
     results = {index: result for index, result in results.items() if result is not _DAMAGED}
@@ -198,20 +201,22 @@ class _Store:
     """Digest of these files."""
 
     @classmethod
-    def open(cls, function: Callable[..., Any], folder: Path, label: str) -> "_Store":
-        name = f"{function.__module__}.{getattr(function, '__qualname__', '?')}"
-        file = getattr(sys.modules.get(function.__module__), "__file__", None)
-        if file is None or "<" in name or name.startswith("__main__"):
-            raise InputError(
-                f"{label}: finished cells of {name} cannot be recognised, because it is no plain "
-                "function of a module; move it into src/griddispatch or pass store=None"
-            )
-        own = Path(file).resolve()
+    def open(cls, code: Sequence[Callable[..., Any]], folder: Path, label: str) -> "_Store":
+        """Store of the first function of `code`; the others are called by it."""
+        names = [f"{f.__module__}.{getattr(f, '__qualname__', '?')}" for f in code]
+        found = [getattr(sys.modules.get(f.__module__), "__file__", None) for f in code]
+        for name, file in zip(names, found, strict=True):
+            if file is None or "<" in name or name.startswith("__main__"):
+                raise InputError(
+                    f"{label}: finished cells of {name} cannot be recognised, because it is no "
+                    "plain function of a module; move it into src/griddispatch or pass store=None"
+                )
+        own = {Path(file).resolve() for file in found if file is not None}
         package = Path(griddispatch.__file__).resolve().parents[1]
-        needed = imports.closure([own.read_text(encoding="utf-8")], package)
+        needed = imports.closure([file.read_text(encoding="utf-8") for file in own], package)
         lock = paths.root() / "requirements.lock"
-        sources = frozenset({own, *needed, *([lock] if lock.exists() else [])})
-        return cls(folder, name, sources, imports.digest(sources))
+        sources = frozenset({*own, *needed, *([lock] if lock.exists() else [])})
+        return cls(folder, names[0], sources, imports.digest(sources))
 
     def file(self, cell: Mapping[str, Any]) -> Path:
         """Return the file that holds a finished cell."""

@@ -1,4 +1,4 @@
-"""Figures and tables that the notebooks about policies share: the paper's Fig. 4, 5 and Table 3."""
+"""Figures of policies: how they learn (Fig. 4), act (Fig. 5), and how long it takes (Fig. 8)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 
 from griddispatch.envs.feeder import Feeder
 from griddispatch.evaluation.rollout import Rollout
-from griddispatch.reporting.figures import COLOUR, COLUMN, FULL, LINE, MARKER, band, label_ends
-from griddispatch.reporting.tables import Column, write_table
+from griddispatch.reporting.figures import COLOUR, COLUMN, FULL, LINE, band, label_ends
 
 _DASHES = (":", "--", "-")
 _PANELS = {"reward": "reward", "profit": "profit", "penalty": "voltage penalty"}
-_UNIT = {"reward": "EUR/day", "profit": "EUR/day", "penalty": "EUR/day", "captured": "%"}
 
 
 def training_curves(curve: pd.DataFrame, name: str, primaries: Sequence[str]) -> Figure:
@@ -75,52 +73,48 @@ def dispatch_day(runs: Mapping[str, Rollout], feeder: Feeder, node: int) -> Figu
     return fig
 
 
-def captured_values(results: pd.DataFrame) -> Figure:
-    """Draw the captured value of each policy with its interval, one panel per scope.
+def learning_curves(curve: pd.DataFrame) -> Figure:
+    """Draw reward, profit and penalty of several learners over the share of training (Fig. 4).
 
-    `results` has the columns of `Comparison.results`; its first row is drawn on top.
+    `curve` has the columns of `Training.curve`, and policy; bands from the lowest to the highest
+    seed.
     """
-    part = results[results["metric"].eq("captured")]
-    part = part[~part["policy"].isin(["Do nothing", "Optimum"])]
-    scopes = list(part["scope"].unique())
-    fig, axes = plt.subplots(1, len(scopes), figsize=(FULL, 2.4), sharey=True)
-    for ax, scope in zip(axes, scopes, strict=True):
-        rows = part[part["scope"].eq(scope)].reset_index(drop=True)
-        for y, line in rows.iterrows():
-            colour = COLOUR.get(line["policy"], COLOUR["published"])
-            ax.hlines(y, line["low"], line["high"], color=colour)
-            ax.plot(line["mean"], y, MARKER.get(line["policy"], "o"), color=colour)
-        ax.set_yticks(rows.index, [_named(line) for _, line in rows.iterrows()])
-        ax.axvline(100, color=COLOUR["Optimum"], linewidth=0.8)
-        ax.axvline(0, color=COLOUR["Do nothing"], linewidth=0.8)
-        ax.set(xlabel=f"captured value on {scope} days, %", ylim=(len(rows) - 0.5, -0.5))
-        ax.set_title("optimum", loc="right", fontsize=7)
+    fig, axes = plt.subplots(1, len(_PANELS), figsize=(FULL, 2.3))
+    for ax, (quantity, title) in zip(axes, _PANELS.items(), strict=True):
+        for name, own in curve.groupby("policy", sort=False):
+            part = own.groupby("episode")[quantity].agg(["mean", "min", "max"])
+            share = 100 * part.index / part.index.max()
+            band(ax, share, part["mean"], part["min"], part["max"], str(name))
+        ax.set(xlabel="training done, %", title=f"{title}, EUR/day", xlim=(0, 100))
+    label_ends(axes[-1])
     return fig
 
 
-def write_results(results: pd.DataFrame, name: str, caption: str) -> None:
-    """Write `Comparison.results` as a table with one line per policy and training set."""
-    scopes = list(results["scope"].unique())
-    metrics = [metric for metric in results["metric"].unique() if metric != "reward"]
-    wide = results.pivot_table(
-        index=["policy", "primary"],
-        columns=["scope", "metric"],
-        values=["mean", "low", "high"],
-    )
-    lines = results[["policy", "primary"]].drop_duplicates()
-    wide = wide.loc[pd.MultiIndex.from_frame(lines)]  # in the order of `results`
-    wide.columns = wide.columns.map(lambda key: f"{key[1]} {key[2]} {key[0]}")
-    columns = {"policy": Column("Policy"), "primary": Column("Training set")}
-    for scope in scopes:
-        for metric in metrics:
-            key = f"{scope} {metric}"
-            ends = (f"{key} low", f"{key} high")
-            columns[f"{key} mean"] = Column(f"{scope}: {metric}", _UNIT[metric], interval=ends)
-    write_table(wide.reset_index(), name, caption, columns)
+def training_times(slices: pd.DataFrame) -> Figure:
+    """Draw the hours of a whole training with either power flow, by algorithm (Fig. 8).
 
-
-def _named(line: pd.Series) -> str:
-    return f"{line['policy']} ({line['primary']})" if line["primary"] else str(line["policy"])
+    `slices` has the columns policy, backend and hours.
+    """
+    wide = slices.pivot_table(index="policy", columns="backend", values="hours", sort=False)
+    fig, ax = plt.subplots(figsize=(COLUMN, 2.2))
+    width = 0.8 / len(wide.columns)
+    for i, backend in enumerate(wide.columns):
+        x = np.arange(len(wide)) + (i - (len(wide.columns) - 1) / 2) * width
+        ax.bar(x, wide[backend], width, color=COLOUR[backend], label=backend)
+        for at, hours in zip(x, wide[backend], strict=True):
+            ax.annotate(
+                f"{hours:.2f}",
+                (at, hours),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=6,
+            )
+    ax.set_xticks(range(len(wide)), list(wide.index))
+    ax.set_ylabel("training as printed,\nhours per agent")
+    ax.grid(axis="x", visible=False)
+    fig.legend(loc="outside upper center", ncols=len(wide.columns))
+    return fig
 
 
 def _steps(ax: Axes, edges: np.ndarray, values: np.ndarray, **look: object) -> None:
