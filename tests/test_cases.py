@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +64,38 @@ def test_days_storage_and_options_can_be_chosen(data: Path) -> None:
     assert (feeder.sigma, feeder.n_actions, len(feeder.penalised)) == (1, 2, 34)
 
 
+@pytest.mark.parametrize("nodes", [25, 69, 123])
+def test_a_network_without_a_series_takes_that_of_the_34_nodes(data: Path, nodes: int) -> None:
+    dates = ["2020-11-06"]
+    storage = Storage(nodes=(12, nodes))
+    feeder = load_feeder(data, dates, nodes=nodes, series=34, storage=storage)
+    own = load_feeder(data, dates)
+    assert feeder.network.n_nodes == len(feeder.days.nodes) == nodes
+    total, expected = feeder.net_load.sum(2), own.net_load.sum(2)
+    torch.testing.assert_close(total, expected)
+    _, _, outcome = feeder.step(feeder.reset(), torch.ones(1, 2))
+    assert outcome.power_kw.tolist() == [[50, 50]]
+    assert 0.9 < float(feeder.idle_voltage.abs().min()) < float(outcome.magnitude.max()) < 1.1
+
+
+def test_another_network_or_several_can_be_given(data: Path) -> None:
+    published = load_network(data / "raw/rl_adn")
+    tied = published.reconfigured(open=[(8, 9)], close=[(12, 6, 0.2, 0.1)])
+    both = load_feeder(data, ["2020-11-06"], network=[published, tied])
+    assert both.networks == (published, tied)
+    assert len(both.days) == 2
+
+
+def test_every_option_comes_through_gymnasium(data: Path) -> None:
+    case = {"nodes": 69, "series": 34, "power_factor": 0.95, "zip_shares": (0.4, 0.3, 0.3)}
+    env = gymnasium.make("griddispatch/Feeder-v0", data=data, dates=["2020-11-06"], **case)
+    feeder = env.unwrapped.feeder
+    assert (feeder.network.n_nodes, feeder.power_factor) == (69, 0.95)
+    assert feeder.zip_shares == (0.4, 0.3, 0.3)
+    env.reset(seed=0)
+    assert np.isfinite(env.step(env.action_space.sample())[1])
+
+
 @pytest.mark.parametrize("nodes", [25, 34, 69, 123])
 def test_each_network_is_found_by_its_number_of_nodes(raw_data: Path, nodes: int) -> None:
     network = load_network(raw_data, nodes)
@@ -72,7 +106,7 @@ def test_each_network_is_found_by_its_number_of_nodes(raw_data: Path, nodes: int
 def test_a_missing_file_says_how_to_make_it(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"feeder_34.csv does not exist; run `make reproduce` or"):
         load_feeder(tmp_path, splits.test_days)
-    with pytest.raises(InputError, match="dvc repro data_preparation"):
+    with pytest.raises(InputError, match=r"dvc repro data_preparation.*take one with series=34"):
         load_feeder(data, splits.test_days, nodes=69)
     with pytest.raises(InputError, match=r"Nodes_33.csv does not exist.*25, 34, 69 and 123"):
         load_network(data / "raw/rl_adn", 33)

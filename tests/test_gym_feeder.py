@@ -104,7 +104,7 @@ def test_types_are_those_that_gymnasium_promises(feeder: Feeder) -> None:
     assert env.action_space == gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     _, reward, terminated, truncated, info = env.step(env.action_space.sample())
     assert [type(x) for x in (reward, terminated, truncated)] == [float, bool, bool]
-    kinds = {"date": str, "slot": int, "profit": float, "penalty": float}
+    kinds = {"date": str, "slot": int, "topology": int, "profit": float, "penalty": float}
     assert {k: type(info[k]) for k in kinds} == kinds
     assert set(info) == {*kinds, "power_kw", "soc"}
 

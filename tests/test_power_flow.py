@@ -379,6 +379,132 @@ def test_a_bad_start_fails_alone_and_that_of_the_slack_is_not_used(backend: Back
     assert (flow.voltage[good, network.slack] == network.v_slack).all()
 
 
+# -- pandapower as a backend ----------------------------------------------------------------
+
+
+@settings(max_examples=6)
+@given(networks(meshed=True), seeds, st.sampled_from([(1, 0, 0), (0, 1, 0), (0.2, 0.3, 0.5)]))
+def test_pandapower_solves_the_same_equations(
+    network: Network, seed: int, mix: tuple[float, float, float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    shunt = 0.05 * (rng.uniform(0, 1, network.n_nodes) + 1j * rng.normal(size=network.n_nodes))
+    case = Network(**network._fields() | {"shunt": shunt}).replace_loads(mix, mix[::-1])
+    p, q = random_loads(case, 2, seed)
+    dense = solve(case, p, q, tol=1e-11)
+    newton = solve(case, p, q, backend="pandapower", tol=1e-9)
+    assert_same_voltages(newton, dense, 1e-7, network=case)
+
+
+def test_pandapower_marks_a_bad_row_and_changes_no_other() -> None:
+    network = random_network(4, 5, v_slack=1.02 * np.exp(0.3j))
+    p, q = random_loads(network, len(BAD) + 2)
+    clean = solve(network, p, q, backend="pandapower")
+    assert_same_voltages(clean, solve(network, p, q), 1e-6, network=network)
+    for row, kind in enumerate(BAD):
+        BAD[kind](p[row], q[row], network.demand[0])
+    flow = solve(network, p, q, backend="pandapower")
+    for row, kind in enumerate(BAD):
+        not_finite = not (np.isfinite(p[row]).all() and np.isfinite(q[row]).all())
+        assert failed(flow, row), kind
+        assert (flow.iterations[row] == 0) == not_finite, kind
+    assert torch.equal(flow.voltage[len(BAD) :], clean.voltage[len(BAD) :])
+    assert torch.equal(flow.iterations[len(BAD) :], clean.iterations[len(BAD) :])
+
+
+def test_pandapower_takes_start_limit_and_precision() -> None:
+    network = random_network(3, 6)
+    p, q = random_loads(network, 2)
+    cold = solve(network, p, None, backend="pandapower")
+    assert_same_voltages(cold, solve(network, p), 1e-6, network=network)
+    warm = solve(network, p, None, backend="pandapower", v_init=cold.voltage)
+    assert (warm.iterations < cold.iterations).all()
+    assert not solve(network, p, q, backend="pandapower", max_iter=1).converged.any()
+    single = solve(network, p, None, backend="pandapower", dtype=torch.float32)
+    assert single.voltage.dtype == torch.complex64
+    leaf = torch.as_tensor(p).requires_grad_()
+    with pytest.raises(InputError, match="pandapower has no gradients; use backend='dense'"):
+        solve(network, leaf, backend="pandapower")
+    none = solve(network, p[:0], backend="pandapower")
+    assert none.voltage.shape == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (random_network(0, 5, tap=np.full(4, 0.98 + 0j)), "has transformer taps"),
+        (random_network(0, 5).replace_loads((-0.2, 0.6, 0.6)), "a negative share of constant"),
+    ],
+)
+def test_what_pandapower_does_not_model(network: Network, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        solve(network, np.zeros((1, 5)), backend="pandapower")
+
+
+# -- constant power beside voltage-dependent loads ------------------------------------------
+
+
+@few
+@given(networks(meshed=True), seeds, st.sampled_from([(0, 1, 0), (0, 0, 1), (0.2, 0.3, 0.5)]))
+def test_constant_power_stays_what_it_is(
+    network: Network, seed: int, mix: tuple[float, float, float]
+) -> None:
+    case = network.replace_loads(mix, (0, 0, 1))
+    (p, q), (constant, _) = random_loads(case, 3, seed), random_loads(case, 3, seed + 1)
+    v = solve(case, p, q, constant_kw=constant, tol=1e-12).voltage.numpy()
+    drawn = -v * np.conj(v @ case.y_bus.T) * case.base_kva
+    size, others = np.abs(v), case.demand
+    active = p * (mix[0] + mix[1] * size + mix[2] * size**2) + constant
+    expected = active + 1j * q * size**2
+    np.testing.assert_allclose(drawn[:, others], expected[:, others], atol=1e-6)
+
+
+def test_beside_constant_power_loads_it_is_simply_added() -> None:
+    network = random_network(2, 6)
+    p, q = random_loads(network, 4)
+    assert torch.equal(
+        solve(network, p, q, constant_kw=2 * p).voltage, solve(network, p + 2 * p, q).voltage
+    )
+
+
+@pytest.mark.parametrize("backend", ["dense", "pandapower"])
+def test_a_row_with_constant_power_does_not_depend_on_its_neighbours(backend: Backend) -> None:
+    network = random_network(6, 5).replace_loads((0.2, 0.3, 0.5))
+    p, q = random_loads(network, 5, drop=0.15)
+    constant = p[::-1].copy()
+    clean = solve(network, p, q, constant_kw=constant, backend=backend)
+    assert_same_voltages(clean, solve(network, p, q, constant_kw=constant, tol=1e-12), 1e-6)
+    constant[1], p[3] = np.nan, 1e7
+    flow = solve(network, p, q, constant_kw=constant, backend=backend)
+    assert flow.converged.tolist() == [True, False, True, False, True]
+    assert failed(flow, 1)
+    assert failed(flow, 3)
+    gap = (flow.voltage[[0, 2, 4]] - clean.voltage[[0, 2, 4]]).abs().max()
+    assert gap <= 1e-12
+    assert not solve(network, p, q, constant_kw=p, backend=backend, max_iter=1).converged.any()
+
+
+def test_gradients_of_constant_power() -> None:
+    network = random_network(7, 5, extra_branches=1).replace_loads((0.3, 0.3, 0.4))
+    p, q = random_loads(network, 3, drop=0.15)
+    constant, load = torch.as_tensor(p[::-1].copy()), torch.as_tensor(p)
+
+    def voltage(constant: torch.Tensor, load: torch.Tensor) -> torch.Tensor:
+        return solve(network, load, q, constant_kw=constant, tol=1e-12).voltage
+
+    arguments = constant.requires_grad_(), load.requires_grad_()
+    options = {"eps": 1.0, "atol": 1e-9, "rtol": 1e-4, "fast_mode": True}
+    assert torch.autograd.gradcheck(voltage, arguments, **options)
+    bad = constant.detach().clone()
+    bad[1] = 1e7
+    grads = [
+        torch.autograd.grad(voltage(leaf, load).abs().square().sum(), leaf)[0]
+        for leaf in (constant, bad.requires_grad_())
+    ]
+    assert (grads[1][1] == 0).all()
+    torch.testing.assert_close(grads[1][[0, 2]], grads[0][[0, 2]])
+
+
 # -- precision, gradients, "auto" -----------------------------------------------------------
 
 
@@ -452,6 +578,8 @@ def test_auto_takes_the_sweep_unless_it_cannot_serve() -> None:
         ({"q_kvar": np.zeros((3, 5))}, "q_kvar has 3 rows for 2 rows of p_kw"),
         ({"v_init": np.ones((1, 5))}, "v_init has 1 rows for 2 rows"),
         ({"backend": "fast"}, "unknown power-flow backend 'fast'"),
+        ({"constant_kw": np.zeros((2, 4))}, r"constant_kw has shape \(2, 4\)"),
+        ({"constant_kw": np.zeros((3, 5))}, "constant_kw has 3 rows for 2 rows of p_kw"),
         ({"tol": 0.0}, "tol and max_iter must be positive; they are 0.0 and 100"),
         ({"tol": float("nan")}, "tol and max_iter must be positive"),
         ({"max_iter": 0}, "tol and max_iter must be positive"),

@@ -64,4 +64,4 @@ def test_times_have_a_row_for_every_program() -> None:
     assert one["backend"].tolist() == ["Dense", "Sweep", "pandapower"]
     assert many["backend"].tolist() == ["Dense", "Sweep"]
     assert (many[["power_flow_us", "env_step_us"]] > 0).all(axis=None)
-    assert one["env_step_us"].isna().tolist() == [False, False, True]
+    assert (one[["power_flow_us", "env_step_us"]] > 0).all(axis=None)

@@ -1,12 +1,13 @@
 """The feeders of the published data, ready to use: networks, and environments on chosen days."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from griddispatch.assets.storage import Storage
 from griddispatch.data.series import Series
 from griddispatch.envs.feeder import Feeder
+from griddispatch.envs.variants import spread
 from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
 
@@ -42,6 +43,9 @@ def load_feeder(
     dates: Dates,
     nodes: int = 34,
     storage: Storage | None = None,
+    *,
+    network: Network | Sequence[Network] | None = None,
+    series: int | None = None,
     **options: Any,
 ) -> Feeder:
     """Return the environment of a published feeder on chosen days.
@@ -54,11 +58,17 @@ def load_feeder(
         Which days: dates "YYYY-MM-DD", or a rule of `griddispatch.data.splits` that picks them
         from the series, such as `test_days`.
     nodes
-        34 or 25, the networks that come with a series of loads and prices.
+        The published network: 34 or 25 nodes, which come with a series of loads and prices, or 69
+        or 123 with the series of another one.
     storage
         The batteries; by default those of the paper, at the nodes 12, 16, 27 and 34.
+    network
+        Any other network instead of the published one, or several topologies to draw from.
+    series
+        34 or 25, the series that the days come from; by default that of `nodes`. If it is for
+        other nodes than the network's, its loads are spread over them (`variants.spread`).
     **options
-        Of `Feeder`: sigma, voltage_scope, end_soc, backend, observation, reward, ...
+        Of `Feeder`: sigma, voltage_scope, end_soc, power_factor, zip_shares, backend, ...
 
     Notes
     -----
@@ -70,11 +80,14 @@ def load_feeder(
     InputError
         A file is missing: the message says how to make it. Or see `Feeder` and `Series.days`.
     """
-    path = Path(data) / PROCESSED / f"feeder_{nodes}.csv"
+    path = Path(data) / PROCESSED / f"feeder_{series or nodes}.csv"
     _require(path, "data_preparation")
-    network = load_network(Path(data) / RAW, nodes)
-    series = Series.read(path)
-    days = series.days(dates(series) if callable(dates) else dates)
+    network = load_network(Path(data) / RAW, nodes) if network is None else network
+    table = Series.read(path)
+    days = table.days(dates(table) if callable(dates) else dates)
+    first = network if isinstance(network, Network) else next(iter(network), None)
+    if first is not None and tuple(int(n) for n in first.nodes) != days.nodes:
+        days = spread(days, first)
     return Feeder(network, storage or Storage(), days, **options)
 
 
@@ -84,5 +97,5 @@ def _require(path: Path, stage: str) -> None:
         raise InputError(
             f"{path.absolute()} does not exist; run `make reproduce` or `dvc repro {stage}` in the "
             "project folder, or name the project's data folder (there are networks of 25, 34, 69 "
-            "and 123 nodes, and series for 25 and 34)"
+            "and 123 nodes, and series for 25 and 34: the others take one with series=34)"
         )

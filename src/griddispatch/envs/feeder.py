@@ -18,8 +18,8 @@ what it is paid are plain functions, `observation(feeder, state)` and `reward(ou
 them.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,9 +27,17 @@ from torch import Tensor
 from griddispatch.assets.storage import Storage, energy_kwh
 from griddispatch.data.series import Days
 from griddispatch.envs.observations import Observation, Scale, paper_observation
+from griddispatch.envs.variants import (
+    ZipShares,
+    check_topologies,
+    repeated,
+    with_power_factor,
+    with_zip_loads,
+)
+from griddispatch.envs.voltages import Voltages
 from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
-from griddispatch.grid.power_flow import Backend, solve
+from griddispatch.grid.power_flow import Backend
 
 VOLTAGE_BAND = 0.05  # p.u. on either side of 1, eq. 6
 SIGMA = 400.0  # EUR per p.u. and step, eq. 6
@@ -38,6 +46,11 @@ SOC_ROUNDING = 1e-6  # a state of charge this little outside its limits is put o
 VoltageScope = Literal["battery", "all"]
 EndSoc = Literal["free", "initial"]
 Settlement = Literal["battery", "import"]
+
+_KEPT = (  # by a copy for other days
+    *("sigma", "voltage_scope", "end_soc", "settlement", "power_factor", "zip_shares", "backend"),
+    *("tol", "observation", "reward", "scale", "device", "dtype"),
+)
 
 
 class State(NamedTuple):
@@ -85,7 +98,9 @@ class Feeder:
     Parameters
     ----------
     network, storage, days
-        The feeder, its batteries, and the days that episodes are drawn from.
+        The feeder, its batteries, and the days that episodes are drawn from. Several networks with
+        the same nodes are topologies: every day can be played on each of them, and `feeder.days`
+        holds all pairs, day d on topology k at the place k * D + d (see `feeder.topology`).
     sigma
         Penalty in EUR per p.u. and step.
     voltage_scope
@@ -96,8 +111,13 @@ class Feeder:
     settlement
         What the price is paid for: the batteries' own power, as printed, or the change that they
         make to the import at the slack node ("import"), which has the losses of the network in it.
+    power_factor
+        Lagging power factor of every load, in (0, 1]; by default the reactive loads of `days`.
+    zip_shares
+        Shares of constant power, current and impedance of every load, by default those of the
+        network. Batteries and PV keep their power at any voltage.
     backend, tol
-        Of the power flow; "dense" is differentiable.
+        Of the power flow; "dense" is differentiable, "pandapower" slow and there to compare with.
     observation, reward
         Plain functions; see the module's text.
     scale
@@ -106,14 +126,14 @@ class Feeder:
     Raises
     ------
     InputError
-        Nodes of days and network differ, a battery stands at a node that does not exist or at the
-        slack node, an option is unknown, there is no day, or the feeder cannot carry the load of a
-        day.
+        Nodes of days and networks differ, a battery stands at a node that does not exist or at the
+        slack node, an option is unknown or out of its range, there is no day, or the feeder cannot
+        carry the load of a day.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: Network | Sequence[Network],
         storage: Storage,
         days: Days,
         *,
@@ -121,6 +141,8 @@ class Feeder:
         voltage_scope: VoltageScope = "battery",
         end_soc: EndSoc = "free",
         settlement: Settlement = "battery",
+        power_factor: float | None = None,
+        zip_shares: ZipShares | None = None,
         backend: Backend = "auto",
         tol: float = 1e-6,
         observation: Observation | None = None,
@@ -129,9 +151,11 @@ class Feeder:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        if tuple(int(n) for n in network.nodes) != tuple(days.nodes):
+        networks = check_topologies([network] if isinstance(network, Network) else network)
+        first = networks[0]
+        if tuple(int(n) for n in first.nodes) != tuple(days.nodes):
             raise InputError(
-                f"network {network.name} has {network.n_nodes} nodes, the days have "
+                f"network {first.name} has {first.n_nodes} nodes, the days have "
                 f"{len(days.nodes)}, or in another order; use the series of this network"
             )
         if not len(days):
@@ -143,9 +167,15 @@ class Feeder:
         ):
             if value not in known:
                 raise InputError(f"{name} is {value!r}; it must be {known[0]!r} or {known[1]!r}")
-        self.network, self.storage, self.days = network, storage, days
+        if zip_shares is not None:
+            networks = tuple(with_zip_loads(n, zip_shares) for n in networks)
+        if power_factor is not None:
+            days = with_power_factor(days, power_factor)
+        self.networks, self.storage = networks, storage
+        self.days = repeated(days, len(networks))
         self.sigma, self.voltage_scope = sigma, voltage_scope
         self.end_soc, self.settlement = end_soc, settlement
+        self.power_factor, self.zip_shares = power_factor, zip_shares
         self.backend, self.tol = backend, tol
         self.observation = observation or paper_observation
         self.reward = reward
@@ -154,22 +184,38 @@ class Feeder:
         self.hours = days.step_hours
         self.steps = days.price.shape[1]
 
-        self.at = torch.tensor([network.position(n) for n in storage.nodes], device=self.device)
-        if int(network.slack) in self.at.tolist():
+        self.at = torch.tensor([first.position(n) for n in storage.nodes], device=self.device)
+        if int(first.slack) in self.at.tolist():
             raise InputError(
-                f"a battery stands at node {int(network.nodes[network.slack])}, the slack node, "
+                f"a battery stands at node {int(first.nodes[first.slack])}, the slack node, "
                 "where it cannot change any voltage; move it"
             )
-        everywhere = torch.arange(network.n_nodes, device=self.device)
+        everywhere = torch.arange(first.n_nodes, device=self.device)
         self.penalised = self.at if voltage_scope == "battery" else everywhere
-        self.net_load = self._tensor(days.net_load)  # [D, S, N] kW
-        self.reactive = self._tensor(days.reactive) if days.reactive.any() else None
-        self.price = self._tensor(days.price)  # [D, S] EUR/MWh
-        self.idle_voltage = self._idle_voltage()  # [D, S, N] complex, no battery in use
+        self.price = torch.as_tensor(self.days.price).to(self.device, dtype)  # [D, S] EUR/MWh
+        self._flow = Voltages(networks, self.days, self.at, backend, tol, dtype)
+        self.net_load = self._flow.net_load  # [D, S, N] kW
+        self.topology = self._flow.topology  # [D] which of `networks`
+        self.idle_voltage = self._flow.idle  # [D, S, N] complex, no battery in use
         magnitude = self.idle_voltage.abs().flatten(0, 1)[:, self.penalised]
         self.idle_penalty = voltage_penalty(magnitude, sigma).view(self.price.shape)
-        self._slack_row = torch.as_tensor(network.y_bus[network.slack]).to(self.idle_voltage)
         self._tables: dict[Callable[[Feeder], Tensor], Tensor] = {}
+
+    @property
+    def network(self) -> Network:
+        """The network of this feeder, where there is only one.
+
+        Raises
+        ------
+        InputError
+            There are several topologies.
+        """
+        if len(self.networks) > 1:
+            raise InputError(
+                f"this feeder has {len(self.networks)} topologies; take one of them with "
+                "feeder.on(days, feeder.networks[k])"
+            )
+        return self.networks[0]
 
     # -- episodes -------------------------------------------------------------------------
 
@@ -244,12 +290,13 @@ class Feeder:
         if bool((state.t >= self.steps).any()):
             raise InputError(f"the day of an episode is over after {self.steps} steps; reset it")
         power = self.power(state, action)
-        voltage = self._voltage(state, power)
+        voltage = self._flow.loaded(state.day, state.t, power)
         magnitude = voltage[:, self.penalised].abs()
         traded = power.sum(-1)
         if self.settlement == "import":
             idle = self.idle_voltage[state.day, state.t]
-            traded = self._import_kw(voltage) - self._import_kw(idle)
+            traded = self._flow.import_kw(state.day, voltage)
+            traded = traded - self._flow.import_kw(state.day, idle)
         price = self.price[state.day, state.t]
         outcome = Outcome(
             state=state,
@@ -286,75 +333,7 @@ class Feeder:
             self._tables[table] = table(self)
         return self._tables[table][state.day, state.t]
 
-    def on(self, days: Days) -> "Feeder":
-        """The same environment, with the same scale of observations, on other days."""
-        return Feeder(
-            self.network,
-            self.storage,
-            days,
-            sigma=self.sigma,
-            voltage_scope=self.voltage_scope,
-            end_soc=self.end_soc,
-            settlement=self.settlement,
-            backend=self.backend,
-            tol=self.tol,
-            observation=self.observation,
-            reward=self.reward,
-            scale=self.scale,
-            device=self.device,
-            dtype=self.dtype,
-        )
-
-    # -- physics --------------------------------------------------------------------------
-
-    def _tensor(self, x: object) -> Tensor:
-        return torch.as_tensor(x).to(self.device, self.dtype)
-
-    def _voltage(self, state: State, power_kw: Tensor) -> Tensor:
-        """[B, N] complex voltages in p.u. with the batteries at work."""
-        load = self.net_load[state.day, state.t].index_add_(1, self.at, power_kw)
-        reactive = None if self.reactive is None else self.reactive[state.day, state.t]
-        flow = solve(
-            self.network,
-            load,
-            reactive,
-            backend=self.backend,
-            tol=self.tol,
-            v_init=self.idle_voltage[state.day, state.t],
-            device=self.device,
-            dtype=self.dtype,
-        )
-        if not bool(flow.converged.all()):
-            row = int((~flow.converged).nonzero()[0])
-            if not bool(power_kw[row].isfinite().all()):
-                raise InputError(f"the action or the soc of episode {row} is not a number")
-            raise self._no_solution(int(state.day[row]), int(state.t[row]))
-        return flow.voltage
-
-    def _import_kw(self, voltage: Tensor) -> Tensor:
-        """[B] active power that the network takes at the slack node, its own load left out."""
-        current = voltage @ self._slack_row
-        at_slack = voltage[:, self.network.slack] * current.conj()
-        return at_slack.real * self.network.base_kva
-
-    def _idle_voltage(self) -> Tensor:
-        flow = solve(  # in float64, because float32 cannot hold a voltage to 1e-8
-            self.network,
-            self.net_load.flatten(0, 1),
-            None if self.reactive is None else self.reactive.flatten(0, 1),
-            backend=self.backend,
-            tol=min(self.tol, 1e-8),
-            device=self.device,
-            dtype=torch.float64,
-        )
-        if not bool(flow.converged.all()):
-            row = int((~flow.converged).nonzero()[0])
-            raise self._no_solution(row // self.steps, row % self.steps)
-        return flow.voltage.to(self.dtype.to_complex()).view(self.net_load.shape)
-
-    def _no_solution(self, day: int, t: int) -> InputError:
-        total = float(self.net_load[day, t].sum())
-        return InputError(
-            f"no power-flow solution on {self.days.dates[day]}, step {t} (net load {total:.0f} "
-            f"kW): network {self.network.name} cannot carry it; reduce the load or the batteries"
-        )
+    def on(self, days: Days, network: Network | Sequence[Network] | None = None) -> "Feeder":
+        """The same task, with the same scale of observations, on other days or networks."""
+        kept: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
+        return Feeder(self.networks if network is None else network, self.storage, days, **kept)

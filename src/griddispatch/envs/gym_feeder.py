@@ -15,6 +15,7 @@ add the value of the state after the last step, which is what `truncated` would 
 info, in `reset` and `step` (arrays [B], power_kw and soc [B, M], in the vector environment)
 
     date, slot   day "YYYY-MM-DD" and step 0 .. S of the returned observation; S: the day is over
+    topology     place in `feeder.networks` of the network that the day is played on
     soc          states of charge in 0 .. 1, at the returned observation
     power_kw     powers that the batteries took in the step before it, + = charging; at a reset 0
     profit       what that step earned, EUR; at a reset 0
@@ -57,7 +58,8 @@ class FeederEnv(gymnasium.Env[Array, Array]):
         default data="data", and the days are those that an agent may learn from: no validation,
         test or stress day.
 
-    `reset` takes the options "date", the day to play, and "soc" [M], where its batteries start.
+    `reset` takes the options "date", the day to play, "topology", the place in `feeder.networks`
+    to play it on, and "soc" [M], where its batteries start.
 
     Raises
     ------
@@ -92,16 +94,16 @@ class FeederEnv(gymnasium.Env[Array, Array]):
         return observation, float(reward[0]), over, False, self._info(self._state, outcome)
 
     def _info(self, state: State, outcome: Outcome | None = None) -> Info:
-        scalars = {"date": str, "slot": int, "profit": float, "penalty": float}
-        info = _info(self._dates, state, outcome)
+        scalars = {"date": str, "slot": int, "topology": int, "profit": float, "penalty": float}
+        info = _info(self.feeder, self._dates, state, outcome)
         return {k: scalars[k](v[0]) if k in scalars else v[0] for k, v in info.items()}
 
 
 class FeederVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
     """B days of the feeder side by side in one batch.
 
-    Parameters as in `FeederEnv`; `reset` takes the options "date", one day for all or B days, and
-    "soc", [M] or [B, M].
+    Parameters as in `FeederEnv`; `reset` takes the options "date" and "topology", one for all or B,
+    and "soc", [M] or [B, M].
 
     All days have the same length and end together. The call of `step` after the end ignores the
     actions and starts B new days (the mode "next step" of Gymnasium): its reward is 0.
@@ -145,7 +147,7 @@ class FeederVectorEnv(VectorEnv[Array, Array, NDArray[Any]]):
 
     def _info(self, state: State, outcome: Outcome | None = None) -> Info:
         """Every value with its mask, as Gymnasium's vector environments give them."""
-        info = _info(self._dates, state, outcome)
+        info = _info(self.feeder, self._dates, state, outcome)
         return info | {f"_{key}": np.ones(self.num_envs, np.bool_) for key in info}
 
 
@@ -175,11 +177,18 @@ def _start(
 ) -> State:
     """State of `count` episodes at midnight: days drawn at random, or those of the options."""
     options = options or {}
-    unknown = set(options) - {"date", "soc"}
+    unknown = set(options) - {"date", "topology", "soc"}
     if unknown:
-        raise InputError(f"unknown reset option {sorted(unknown)}; there are 'date' and 'soc'")
-    drawn = random.integers(len(feeder.days), size=count)
-    day = _places(feeder, options["date"], count) if "date" in options else drawn
+        raise InputError(
+            f"unknown reset option {sorted(unknown)}; there are 'date', 'topology' and 'soc'"
+        )
+    dates = len(feeder.days) // len(feeder.networks)  # the days stand there once per topology
+    topology, day = np.divmod(random.integers(len(feeder.days), size=count), dates)
+    if "date" in options:
+        day = _places(feeder, options["date"], count)
+    if "topology" in options:
+        topology = _topologies(feeder, options["topology"], count)
+    day = topology * dates + day
     soc = None
     if "soc" in options:
         value = np.asarray(options["soc"], np.float64)
@@ -190,13 +199,26 @@ def _start(
 def _places(feeder: Feeder, date: str | Sequence[str], count: int) -> NDArray[np.int64]:
     """Return the place of each date among the feeder's days."""
     dates = (date,) * count if isinstance(date, str) else tuple(date)
-    at = {name: place for place, name in enumerate(feeder.days.dates)}
+    once = feeder.days.dates[: len(feeder.days) // len(feeder.networks)]
+    at = {name: place for place, name in enumerate(once)}
     for name in dates:
         if name not in at:
             raise InputError(f"{name!r} is no day of this feeder; see feeder.days.dates")
     if len(dates) != count:
         raise InputError(f"{len(dates)} dates for {count} episodes; give one for all or one each")
     return np.array([at[name] for name in dates])
+
+
+def _topologies(feeder: Feeder, given: ArrayLike, count: int) -> NDArray[np.int64]:
+    """Return B places in the feeder's networks."""
+    places = np.asarray(given)
+    known = np.isin(places, np.arange(len(feeder.networks)))
+    if places.shape not in ((), (count,)) or not known.all():
+        raise InputError(
+            f"topology is {given!r}; give a number from 0 to {len(feeder.networks) - 1} for all "
+            f"{count} episodes or one each"
+        )
+    return np.broadcast_to(places.astype(np.int64), (count,))
 
 
 def _running(state: State | None) -> State:
@@ -216,12 +238,13 @@ def _observation(feeder: Feeder, state: State) -> Array:
     return _numpy(feeder.observe(state)).astype(np.float32, copy=False)
 
 
-def _info(dates: NDArray[np.str_], state: State, outcome: Outcome | None) -> Info:
+def _info(feeder: Feeder, dates: NDArray[np.str_], state: State, outcome: Outcome | None) -> Info:
     """Arrays of B values; see the module's text."""
     nothing = state.soc.new_zeros(len(state.day))
     return {
         "date": dates[_numpy(state.day)],
         "slot": _numpy(state.t),
+        "topology": _numpy(feeder.topology[state.day]),
         "soc": _numpy(state.soc),
         "power_kw": _numpy(outcome.power_kw if outcome else torch.zeros_like(state.soc)),
         "profit": _numpy(outcome.profit if outcome else nothing),

@@ -106,21 +106,20 @@ def time_table(feeder: "Feeder") -> Tensor:
 
 def load_table(feeder: "Feeder") -> Tensor:
     """[D, S + 1, N] net loads in training standard deviations; 0 after the day."""
-    load = (feeder.net_load - feeder.scale.load_mean.to(feeder.price)) / feeder.scale.load_std.to(
-        feeder.price
-    )
-    return _closed(load)
+    scale = feeder.scale
+    mean, std = scale.load_mean.to(feeder.price), scale.load_std.to(feeder.price)
+    return _closed(_scaled(feeder.net_load, mean, std))
 
 
 def price_now(feeder: "Feeder") -> Tensor:
     """[D, S + 1, 1] current price in training standard deviations; 0 after the day."""
-    return _closed(_scaled(feeder, feeder.price)[..., None])
+    return _closed(_scaled_price(feeder, feeder.price)[..., None])
 
 
 def price_history(feeder: "Feeder") -> Tensor:
     """[D, S + 1, 24] prices 1, 2, ..., 24 hours ago."""
     before = torch.as_tensor(feeder.days.price_before).to(feeder.price)
-    series = _scaled(feeder, torch.cat([before, feeder.price], 1))  # [D, 2 S]
+    series = _scaled_price(feeder, torch.cat([before, feeder.price], 1))  # [D, 2 S]
     per_hour = feeder.steps // HOURS
     lags = torch.arange(1, HOURS + 1, device=feeder.device) * per_hour
     now = feeder.steps + torch.arange(feeder.steps + 1, device=feeder.device)
@@ -129,7 +128,7 @@ def price_history(feeder: "Feeder") -> Tensor:
 
 def price_ahead(feeder: "Feeder") -> Tensor:
     """[D, S + 1, 24] prices 1, 2, ..., 24 hours ahead as far as the day goes, then 0 (the mean)."""
-    series = _scaled(feeder, feeder.price)
+    series = _scaled_price(feeder, feeder.price)
     series = torch.cat([series, torch.zeros_like(series), torch.zeros_like(series[:, :1])], 1)
     per_hour = feeder.steps // HOURS
     leads = torch.arange(1, HOURS + 1, device=feeder.device) * per_hour
@@ -137,8 +136,13 @@ def price_ahead(feeder: "Feeder") -> Tensor:
     return series[:, now[:, None] + leads]
 
 
-def _scaled(feeder: "Feeder", price: Tensor) -> Tensor:
-    return (price - feeder.scale.price_mean) / feeder.scale.price_std
+def _scaled_price(feeder: "Feeder", price: Tensor) -> Tensor:
+    return _scaled(price, feeder.scale.price_mean, feeder.scale.price_std)
+
+
+def _scaled(value: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:
+    """How many training standard deviations a value lies above the training mean."""
+    return (value - mean) / std
 
 
 def _closed(table: Tensor) -> Tensor:

@@ -164,21 +164,25 @@ def times(network: Network, batch: int, turns: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        network, backend, batch, power_flow_us, and env_step_us: a step of the environment with
-        that backend. pandapower has no batch and stands only where `batch` is 1.
+        network, backend, batch, power_flow_us, and env_step_us: a step of the same environment
+        with that backend. pandapower has no batch and stands only where `batch` is 1.
     """
     p, q = heavy_loads(network, batch)
     calls = max(1, 50 // batch)
-    feeders = {name: feeder_on(network, 2, backend) for name, backend in BACKENDS.items()}
+    programs = dict(BACKENDS)
+    if batch == 1:
+        programs["pandapower"] = "pandapower"
+    feeders = {name: feeder_on(network, 2, backend) for name, backend in programs.items()}
     state = feeders["Dense"].reset(torch.zeros(batch, dtype=torch.int64))
     action = torch.zeros_like(state.soc)
-    flows: dict[str, Callable[[], int]] = {
-        name: partial(_solved, network, p, q, backend, calls) for name, backend in BACKENDS.items()
+    repeats = {name: 1 if name == "pandapower" else calls for name in programs}
+    flows = {
+        name: partial(_solved, network, p, q, backend, repeats[name])
+        for name, backend in programs.items()
     }
-    if batch == 1:
-        newton = Newton(network, tol=1e-6)
-        flows["pandapower"] = lambda: len(newton.voltage(p, q))
-    steps = {name: partial(_stepped, env, state, action, calls) for name, env in feeders.items()}
+    steps = {
+        name: partial(_stepped, env, state, action, repeats[name]) for name, env in feeders.items()
+    }
     frame = pd.DataFrame(
         {
             "power_flow_us": _micros(interleaved(flows, turns, time.process_time)),

@@ -1,1 +1,1 @@
-"""A feeder and the voltages on it: network, dense fixed point, blocked sweep."""
+"""A feeder and the voltages on it: network, dense fixed point, blocked sweep, Newton-Raphson."""

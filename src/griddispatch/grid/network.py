@@ -163,6 +163,31 @@ class Network:
         }
         return Network(**{**self._fields(), **shares})
 
+    def reconfigured(
+        self, *, open: Iterable[tuple[int, int]], close: Iterable[tuple[int, int, float, float]]
+    ) -> Network:
+        """The same nodes joined by other lines: some opened, tie lines closed, still a tree.
+
+        Parameters
+        ----------
+        open
+            Lines to take out, by the numbers of their two nodes in either order.
+        close
+            Tie lines to put in: the numbers of their two nodes, R and X in ohm; no charging.
+
+        Raises
+        ------
+        InputError
+            There is no such line or node, a tie joins a node to itself or has no impedance, or
+            the result has a loop or an island.
+        """
+        from griddispatch.grid.reconfiguration import reconfigured_fields
+
+        switched = reconfigured_fields(self, list(open), list(close))
+        network = Network(**{**self._fields(), **switched})
+        _ = network.tree  # where there is a loop, this is an error
+        return network
+
     def _fields(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k in Network.__match_args__}
 

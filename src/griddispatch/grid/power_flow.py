@@ -1,4 +1,4 @@
-"""Voltages of a batch of scenarios: one function, two backends, one meaning.
+"""Voltages of a batch of scenarios: one function, three backends, one meaning.
 
 `solve` finds V with V_d = V_0 - Z (conj(S(V_d)) / conj(V_d)), where d are the nodes with a load,
 Z = Y_dd^-1 and V_0 = -Y_dd^-1 Y_ds V_s: the fixed point ("Laurent") power flow of Giraldo et al.,
@@ -9,9 +9,11 @@ shunts and meshes are in Y.
 - `dense` iterates that equation with one matrix product for a whole chunk of the batch
   (`griddispatch.grid.dense`): any topology, any device, differentiable with respect to P and Q.
 - `sweep` walks the tree instead (`griddispatch.grid.sweep`): N operations per iteration, not N^2.
+- `pandapower` runs the Newton-Raphson of that program for one row after the other
+  (`griddispatch.grid.newton`): thousands of times slower, to compare with.
 
-Both stop a row as soon as max_n |V_n - V_n_before| < tol and leave a row that does not get there
-as NaN, marked, with no effect on any other row.
+The first two stop a row as soon as max_n |V_n - V_n_before| < tol, the third as soon as no power is
+off by tol p.u. A row that does not get there is left as NaN, marked, with no effect on any other.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from torch import Tensor
 from griddispatch.errors import InputError
 from griddispatch.grid.dense import dense
 from griddispatch.grid.network import Network
+from griddispatch.grid.newton import newton
 from griddispatch.grid.sweep import sweep
 
-Backend = Literal["auto", "dense", "sweep"]
+Backend = Literal["auto", "dense", "sweep", "pandapower"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def solve(
     p_kw: Tensor | np.ndarray,
     q_kvar: Tensor | np.ndarray | None = None,
     *,
+    constant_kw: Tensor | np.ndarray | None = None,
     backend: Backend = "auto",
     tol: float = 1e-6,
     max_iter: int = 100,
@@ -71,18 +75,22 @@ def solve(
         belongs to the import and does not change any voltage.
     q_kvar
         [B, N] reactive consumption in kvar; None is zero and costs nothing.
+    constant_kw
+        [B, N] active consumption in kW beside `p_kw` that no voltage changes, whatever the ZIP
+        shares of the network are: inverters of batteries and PV.
     backend
-        "sweep" (trees, CPU, no gradient), "dense" (everything), or "auto": the sweep where it can
-        serve, else dense.
+        "sweep" (trees, CPU, no gradient), "dense" (everything), "pandapower" (no taps, no
+        gradient), or "auto": the sweep where it can serve, else dense.
     tol
-        A row stops when no voltage moved by `tol` p.u. or more.
+        A row stops when no voltage moved by `tol` p.u. or more; with pandapower when no power is
+        off by `tol` p.u. or more.
     max_iter
         A row that has not stopped by then has failed.
     v_init
         [B, N] complex start; by default the no-load voltages. The slack column is not used.
     device, dtype
-        Where and in which real precision the dense backend works. The sweep works on the CPU in
-        float64 and converts its result.
+        Where and in which real precision the dense backend works. The others work on the CPU in
+        float64 and convert their results.
 
     Raises
     ------
@@ -93,7 +101,8 @@ def solve(
     p = torch.as_tensor(p_kw)
     q = None if q_kvar is None else torch.as_tensor(q_kvar)
     v = None if v_init is None else torch.as_tensor(v_init)
-    for name, value in (("p_kw", p), ("q_kvar", q), ("v_init", v)):
+    constant = None if constant_kw is None else torch.as_tensor(constant_kw)
+    for name, value in (("p_kw", p), ("q_kvar", q), ("constant_kw", constant), ("v_init", v)):
         if value is not None and (value.ndim != 2 or value.shape[1] != network.n_nodes):
             raise InputError(
                 f"{name} has shape {tuple(value.shape)}; network {network.name} needs "
@@ -106,23 +115,31 @@ def solve(
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"dtype is {dtype}; the power flow works in float32 and float64 only")
     target = torch.device(device) if device is not None else p.device
+    if constant is not None and not network.is_constant_power:
+        return _beside_zip_loads(network, p, q, constant, v, backend, tol, max_iter, target, dtype)
+    if constant is not None:
+        p = p + constant
     grad = torch.is_grad_enabled() and (p.requires_grad or (q is not None and q.requires_grad))
     if backend == "auto":
         plain = network.is_radial and network.is_constant_power and bool((network.tap == 1).all())
         backend = "sweep" if plain and not grad and target.type == "cpu" else "dense"
-    if backend == "sweep":
-        if grad:
-            raise InputError(
-                "the sweep has no gradients; use backend='dense', or torch.no_grad() if none "
-                "is wanted"
-            )
-        return _solve_sweep(network, p, q, v, tol, max_iter, target, dtype)
     if backend == "dense":
         return PowerFlow(*dense(network, p, q, v, tol, max_iter, target, dtype))
-    raise InputError(f"unknown power-flow backend {backend!r}; there are 'auto', 'dense', 'sweep'")
+    if backend not in ("sweep", "pandapower"):
+        raise InputError(
+            f"unknown power-flow backend {backend!r}; there are 'auto', 'dense', 'sweep', "
+            "'pandapower'"
+        )
+    if grad:
+        name = "the sweep" if backend == "sweep" else backend
+        raise InputError(
+            f"{name} has no gradients; use backend='dense', or torch.no_grad() if none is wanted"
+        )
+    return _in_numpy(backend, network, p, q, v, tol, max_iter, target, dtype)
 
 
-def _solve_sweep(
+def _in_numpy(
+    backend: Literal["sweep", "pandapower"],
     network: Network,
     p: Tensor,
     q: Tensor | None,
@@ -135,17 +152,50 @@ def _solve_sweep(
     def array(x: Tensor | None, kind: torch.dtype) -> Any:
         return None if x is None else x.detach().to("cpu", kind).contiguous().numpy()
 
-    voltage, converged, iterations = sweep(
-        network,
-        array(p, torch.float64),
-        array(q, torch.float64),
-        array(v, torch.complex128),
-        tol,
-        max_iter,
-        torch.get_num_threads(),
-    )
-    return PowerFlow(
-        torch.from_numpy(voltage).to(device, dtype.to_complex()),
-        torch.from_numpy(converged).to(device),
-        torch.from_numpy(iterations).to(device),
-    )
+    given = array(p, torch.float64), array(q, torch.float64), array(v, torch.complex128)
+    if backend == "sweep":
+        result = sweep(network, *given, tol, max_iter, torch.get_num_threads())
+    else:
+        result = newton(network, *given, tol, max_iter)
+    voltage, converged, iterations = (torch.from_numpy(x).to(device) for x in result)
+    return PowerFlow(voltage.to(dtype.to_complex()), converged, iterations)
+
+
+def _beside_zip_loads(
+    network: Network,
+    p: Tensor,
+    q: Tensor | None,
+    constant: Tensor,
+    v: Tensor | None,
+    backend: Backend,
+    tol: float,
+    max_iter: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> PowerFlow:
+    """Solve in rounds, with the constant power divided by the ZIP factor of the last voltages.
+
+    At a solution that load times its factor is the constant power again. The factor hardly depends
+    on the power, so three or four rounds do. A row keeps the voltages of its own last round.
+    """
+    p, constant = p.to(device, dtype), constant.to(device, dtype)
+    shares = torch.as_tensor(network.zip_p).to(p)
+    start = torch.as_tensor(network.no_load_voltage) if v is None else v
+    voltage = start.to(device, dtype.to_complex()).expand(len(p), -1)
+    waiting = torch.ones(len(p), dtype=torch.bool, device=device)
+    iterations = torch.zeros(len(p), dtype=torch.int64, device=device)
+    options: dict[str, Any] = {"backend": backend, "tol": tol, "max_iter": max_iter}
+    options |= {"device": device, "dtype": dtype}
+    for _ in range(max_iter):
+        magnitude = voltage.abs()
+        factor = shares[:, 0] + shares[:, 1] * magnitude + shares[:, 2] * magnitude**2
+        factor = torch.where(factor.isnan(), 1.0, factor)  # a failed row must not spoil gradients
+        flow = solve(network, p + constant / factor, q, v_init=voltage.detach(), **options)
+        move = (flow.voltage - voltage).abs().amax(1)
+        voltage = torch.where(waiting[:, None], flow.voltage, voltage)
+        iterations += flow.iterations * waiting
+        waiting = waiting & (move >= tol)  # a failed row has NaN: it stops, too
+        if not bool(waiting.any()):
+            break
+    converged = ~waiting & ~voltage[:, network.slack].isnan()
+    return PowerFlow(voltage.masked_fill(~converged[:, None], torch.nan), converged, iterations)
