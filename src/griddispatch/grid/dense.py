@@ -102,24 +102,24 @@ class _FixedPoint(torch.autograd.Function):
         """Return the gradients of P and Q; a failed row has zeros, whatever comes in for it."""
         voltage, p, q, ok = ctx.saved_tensors
         net = _matrices(ctx.network, p.device, p.dtype)
-        g = torch.where(ok, net.split(grads[0]), 0.0)
-        x = torch.where(ok, net.split(voltage), net.v0).requires_grad_()
-        power = [
-            torch.where(ok, net.pick(t), 0.0).requires_grad_() for t in (p, q) if t is not None
-        ]
+        # A row that no gradient comes into gives none back: it is left out, which is exact.
+        rows = (ok & (grads[0] != 0).any(1)).nonzero().squeeze(1)
+        g, x = net.split(grads[0][rows]), net.split(voltage[rows]).requires_grad_()
+        power = [net.pick(t[rows]).requires_grad_() for t in (p, q) if t is not None]
         with torch.enable_grad():
             current = _current(net, x, *power)
         adjoint = g
-        for _ in range(ctx.max_iter):
+        enough = max(1e-3 * ctx.tol, 4 * torch.finfo(p.dtype).eps)
+        for _ in range(ctx.max_iter if len(rows) else 0):
             (push,) = torch.autograd.grad(current, x, net.z.T @ adjoint, retain_graph=True)
             step = g - push - adjoint
             adjoint = adjoint + step
-            if not step.abs().max() > 1e-3 * ctx.tol * adjoint.abs().max():
+            if not step.abs().max() > enough * adjoint.abs().max():
                 break
-        out = [
-            torch.zeros_like(p).index_copy_(1, net.demand, d.T * net.per_unit)
-            for d in torch.autograd.grad(current, power, -(net.z.T @ adjoint))
-        ]
+        out = []
+        for d in torch.autograd.grad(current, power, -(net.z.T @ adjoint)):
+            own = p.new_zeros(len(rows), p.shape[1]).index_copy_(1, net.demand, d.T * net.per_unit)
+            out.append(torch.zeros_like(p).index_copy_(0, rows, own))
         return None, out[0], out[1] if q is not None else None, None, None, None
 
 
