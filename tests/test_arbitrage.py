@@ -17,7 +17,8 @@ from griddispatch.assets.storage import Storage
 from griddispatch.envs.feeder import EndSoc, Feeder
 from griddispatch.errors import InputError
 from griddispatch.evaluation.rollout import evaluate
-from griddispatch.optimization.arbitrage import arbitrage_schedule, linear_schedule, trade
+from griddispatch.optimization.arbitrage import arbitrage_schedule
+from griddispatch.optimization.linear import linear_schedule, trade
 
 Float = NDArray[np.float64]
 HOUR = 1.0
@@ -219,6 +220,22 @@ def test_a_penalised_slack_node_costs_the_same_for_everybody() -> None:
     reached = played(low, np.stack([schedule.power_kw] * 2))[0]
     assert schedule.objective == pytest.approx(reached, rel=1e-5)
     assert schedule.penalty > 96 * 400 * 0.01
+
+
+def test_only_loads_depend_on_the_voltage_as_in_the_environment() -> None:
+    days = made_up_days(2, load_kw=600.0)
+    days = replace(days, pv=0.3 * days.load)
+    options: dict[str, Any] = {"days": days, "zip_shares": (0.1, 0.2, 0.7), "tol": 1e-11}
+    still = small_feeder(storage=Storage(nodes=(3, 6), power_kw=1e-9), **options)
+    idle = still.idle_penalty.sum(1).numpy()
+    assert (idle > 5).all()  # the tangents' own voltages, where no battery moves them
+    assert [linear_schedule(still, day).penalty for day in (0, 1)] == pytest.approx(idle, abs=1e-7)
+    feeder = small_feeder(**options)
+    schedules = [linear_schedule(feeder, day, 6) for day in (0, 1)]
+    bound = np.array([s.objective for s in schedules])
+    reached = played(feeder, np.stack([s.power_kw for s in schedules]))
+    np.testing.assert_allclose(reached, bound, rtol=0, atol=1e-4 * idle.min())
+    assert (reached <= bound + 1e-7).all()
 
 
 def test_a_schedule_adds_up() -> None:

@@ -19,8 +19,9 @@ from griddispatch.evaluation.rollout import Rollout, rollout
 from griddispatch.grid.network import Network
 from griddispatch.grid.power_flow import solve
 from griddispatch.optimization import feeder_nlp
-from griddispatch.optimization.arbitrage import Schedule, arbitrage_schedule, linear_schedule
+from griddispatch.optimization.arbitrage import arbitrage_schedule
 from griddispatch.optimization.feeder_nlp import optimal_schedule, optimal_schedules
+from griddispatch.optimization.linear import Schedule, linear_schedule
 
 Float = NDArray[np.float64]
 EXACT = 1e-11  # tolerance of the power flow, so that its error does not hide another

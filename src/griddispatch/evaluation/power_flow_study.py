@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from griddispatch.assets.storage import Storage
 from griddispatch.data.series import Days
-from griddispatch.envs.feeder import Feeder, State
+from griddispatch.envs.feeder import VOLTAGE_BAND, Feeder, State
 from griddispatch.errors import InputError
 from griddispatch.evaluation.timing import interleaved
 from griddispatch.grid.network import Network
@@ -28,7 +28,6 @@ EXACT = 1e-9  # p.u. of power; what Newton-Raphson reaches on all four networks
 NEWTON_STEPS = 10  # pandapower's own limit
 Q_TO_P = 0.3
 BACKENDS: dict[str, Backend] = {"Dense": "dense", "Sweep": "sweep"}
-CLAIMED_ERROR_PERCENT = 1e-4  # mean voltage error in the abstract of the RL-ADN paper
 
 
 class Newton:
@@ -45,7 +44,7 @@ class Newton:
         return np.asarray(flow.voltage.numpy())
 
 
-def equal_load(network: Network, lowest_voltage: float = 0.95) -> float:
+def equal_load(network: Network, lowest_voltage: float = 1 - VOLTAGE_BAND) -> float:
     """Load per node in kW (and Q = 0.3 P) that takes the lowest voltage to the given one."""
     shape = np.ones((1, network.n_nodes))
 

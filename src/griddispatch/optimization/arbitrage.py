@@ -1,17 +1,13 @@
-"""Dispatch by linear programs: for the price alone, and with voltages linear in the power.
-
-`arbitrage_schedule` knows nothing but the price; the rules use it. `linear_schedule` adds voltage
-limits as tangents of the power flow. It shares neither equations nor solver with `feeder_nlp` and
-so checks the optimum independently: each round adds the tangents at the schedule just found
-(Kelley, "The cutting-plane method for solving convex programs", 1960).
+"""Dispatch for the price alone, by a linear program; the rules use it.
 
 The variables, for M batteries and S steps, are charging c >= 0 and discharging d >= 0 in kW and the
 state of charge e after each step, e_t - e_(t-1) = (eta_c c_t - d_t / eta_d) dt / capacity. A
 battery cannot do both at once. That takes care of itself wherever wasted energy costs money; in
 the few steps where waste would pay (a negative price and losses), a binary variable decides.
+
+`griddispatch.optimization.linear` adds voltage limits to the same program.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,10 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from griddispatch.assets.storage import Storage, energy_kwh
-from griddispatch.envs.feeder import VOLTAGE_BAND, EndSoc, Feeder, paper_reward
+from griddispatch.assets.storage import Storage
+from griddispatch.envs.feeder import EndSoc
 from griddispatch.errors import InputError
-from griddispatch.grid.power_flow import solve
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -37,32 +32,11 @@ _USE = 1e-4  # for each MWh through the terminals
 _LATE = 4e-5  # rise of the price over the day; less than a charge and a discharge cost in use
 
 _BOTH = 1e-3  # kW; charging and discharging at once by more than this is no rounding
-_MILLE = 1e3  # voltages in thousandths of a p.u., so that no coefficient is tiny
-_PROBE_KW = 1.0  # half the step of the central differences
 _SOLVER = {
     "primal_feasibility_tolerance": 1e-9,
     "dual_feasibility_tolerance": 1e-8,  # below the costs that break ties
     "mip_rel_gap": 1e-6,
 }
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Dispatch of one day with perfect foresight, and what it brings according to its model.
-
-    power_kw [S, M] (+ = charging) keeps all limits up to the rounding of the solver, about 1e-6 kW;
-    the environment clamps the rest. objective = profit - penalty - wear, all in EUR. iterations are
-    those of the solver; seconds are wall time, with the building of the model.
-    """
-
-    date: str
-    power_kw: Float
-    objective: float
-    profit: float
-    penalty: float
-    wear: float
-    iterations: int
-    seconds: float
 
 
 def arbitrage_schedule(
@@ -98,76 +72,9 @@ def arbitrage_schedule(
         raise InputError(
             f"the step of {hours} h must be positive, end_soc {end_soc!r} 'free' or 'initial'"
         )
-    program = _batteries(storage, prices, hours, end_soc)
-    no_limits = _Limits(sparse.csr_array((0, program.width)), np.empty(0), np.empty(0))
-    return program.power(_minimise(program, no_limits)[0])
-
-
-def linear_schedule(feeder: Feeder, day_index: int, rounds: int = 1) -> Schedule:
-    """Best schedule of a day if every voltage were linear in the powers of the batteries.
-
-    |V| sags faster and faster with rising load: it is concave in the powers and lies below its
-    tangents. So the program sees too little under-voltage: its objective is an upper bound of what
-    any policy can reach, and its schedule, played in the environment, gives a lower bound of the
-    optimum. For over-voltages, of which the published series has none, it is an approximation.
-
-    Parameters
-    ----------
-    feeder, day_index
-        The environment, and the place of the day in ``feeder.days``.
-    rounds
-        1 takes the tangents at idle batteries; each further round adds those at the schedule
-        just found, and both bounds close in on the optimum.
-
-    Raises
-    ------
-    InputError
-        There is no such day or round, the feeder's reward is not the paper's, or the power flow has
-        no solution.
-    """
-    check_day(feeder, day_index)
-    if rounds < 1:
-        raise InputError(f"rounds is {rounds}; the first is the program itself, so take 1 or more")
-    started = time.perf_counter()
-    price = np.asarray(feeder.days.price[day_index])
-    program = _batteries(feeder.storage, price, feeder.hours, feeder.end_soc)
-    tangents = [_tangent(feeder, day_index, np.zeros((feeder.steps, feeder.n_actions)))]
-    iterations = 0
-    while True:
-        x, used = _minimise(program, _voltage_limits(feeder, program, tangents))
-        iterations += used
-        if len(tangents) == rounds:
-            break
-        tangents.append(_tangent(feeder, day_index, program.power(x)))
-    power = program.power(x)
-    profit, wear = trade(feeder, day_index, power)
-    outside = float(x[program.width :].sum()) / _MILLE + slack_violation(feeder)
-    return Schedule(
-        date=feeder.days.dates[day_index],
-        power_kw=power,
-        objective=profit - feeder.sigma * outside - wear,
-        profit=profit,
-        penalty=feeder.sigma * outside,
-        wear=wear,
-        iterations=iterations,
-        seconds=time.perf_counter() - started,
-    )
-
-
-def check_day(feeder: Feeder, day_index: int) -> None:
-    """Raise InputError unless the day exists and its reward is the one that is modelled here."""
-    if not 0 <= day_index < len(feeder.days):
-        raise InputError(f"there is no day {day_index} among the {len(feeder.days)} of the feeder")
-    if feeder.settlement != "battery":
-        raise InputError(
-            "the optimum is modelled for settlement='battery', the printed reward; with 'import' "
-            "the losses of the network are traded too, which it does not know"
-        )
-    if feeder.reward is not paper_reward:
-        raise InputError(
-            "the optimum models profit - penalty - wear, but this feeder has a reward of its own; "
-            "give it the paper's"
-        )
+    program = batteries(storage, prices, hours, end_soc)
+    no_limits = Limits(sparse.csr_array((0, program.width)), np.empty(0), np.empty(0))
+    return program.power(minimise(program, no_limits)[0])
 
 
 def parameters(storage: Storage) -> dict[str, Float]:
@@ -176,26 +83,11 @@ def parameters(storage: Storage) -> dict[str, Float]:
     return {name: value.numpy() for name, value in limits._asdict().items()}
 
 
-def trade(feeder: Feeder, day_index: int, power_kw: Float) -> tuple[float, float]:
-    """Profit and wear in EUR of powers [S, M] on a day."""
-    power = torch.as_tensor(power_kw)
-    energy = energy_kwh(power.sum(1), feeder.hours).numpy()
-    wear = float(feeder.storage.wear_eur(power, feeder.hours).sum())
-    return -float(feeder.days.price[day_index] @ energy) / 1000, wear
-
-
-def slack_violation(feeder: Feeder) -> float:
-    """Violation at the slack node over a day, in p.u., where it is penalised: a constant."""
-    if feeder.network.slack not in feeder.penalised.tolist():
-        return 0.0
-    return feeder.steps * max(0.0, abs(1 - abs(feeder.network.v_slack)) - VOLTAGE_BAND)
-
-
 # Programs of batteries -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Program:
+class Program:
     """Minimise cost @ x with equal @ x = equal_to within bounds; x = [c, d, e], each [M, S].
 
     The cost is in EUR/MWh times kW, that is EUR * 1000 / hours.
@@ -218,7 +110,7 @@ class _Program:
         return np.ascontiguousarray((charge - discharge).T)
 
 
-class _Limits(NamedTuple):
+class Limits(NamedTuple):
     """matrix @ [x, v] <= below, with further variables v >= 0 of a cost each."""
 
     matrix: sparse.csr_array
@@ -226,7 +118,7 @@ class _Limits(NamedTuple):
     cost: Float
 
 
-def _batteries(storage: Storage, price: Float, hours: float, end_soc: EndSoc) -> _Program:
+def batteries(storage: Storage, price: Float, hours: float, end_soc: EndSoc) -> Program:
     """State the program of the batteries at prices [S]."""
     steps, m = len(price), len(storage)
     k = {name: value[:, None] for name, value in parameters(storage).items()}
@@ -242,7 +134,7 @@ def _batteries(storage: Storage, price: Float, hours: float, end_soc: EndSoc) ->
     low[2], high[:2], high[2] = k["soc_min"], k["power_kw"], k["soc_max"]
     if end_soc == "initial":
         low[2, :, -1:] = high[2, :, -1:] = k["soc_initial"]
-    return _Program(
+    return Program(
         cost=np.concatenate([part.ravel() for part in cost]),
         equal=sparse.hstack([sparse.kron(*pair) for pair in inside], format="csr"),
         equal_to=start.ravel(),
@@ -251,7 +143,7 @@ def _batteries(storage: Storage, price: Float, hours: float, end_soc: EndSoc) ->
     )
 
 
-def _minimise(program: _Program, limits: _Limits) -> tuple[Float, int]:
+def minimise(program: Program, limits: Limits) -> tuple[Float, int]:
     """Solve with HiGHS; return [x, v] and the iterations.
 
     Directions get a binary variable only where a solution charges and discharges at once: without
@@ -270,7 +162,7 @@ def _minimise(program: _Program, limits: _Limits) -> tuple[Float, int]:
         directed |= both
 
 
-def _highs(program: _Program, limits: _Limits, directed: Bool) -> Any:
+def _highs(program: Program, limits: Limits, directed: Bool) -> Any:
     """Run HiGHS once, with a binary variable (1 = charging) for each directed pair of c and d."""
     pairs = np.flatnonzero(directed)
     continuous, binaries = program.width + len(limits.cost), len(pairs)
@@ -296,60 +188,3 @@ def _highs(program: _Program, limits: _Limits, directed: Bool) -> Any:
     if answer.status != 0:
         raise InputError(f"HiGHS did not solve the dispatch: {answer.message}; check the prices")
     return answer
-
-
-# Voltages ------------------------------------------------------------------------------------
-
-
-class _Tangent(NamedTuple):
-    """Power flow near powers [S, M]: magnitude [S, K] in p.u., slope [S, K, M] in p.u. per kW."""
-
-    power_kw: Float
-    magnitude: Float
-    slope: Float
-
-
-def _tangent(feeder: Feeder, day_index: int, power_kw: Float) -> _Tangent:
-    """Linearise the voltages of the penalised nodes (without the slack node) by differences."""
-    m, nodes = feeder.n_actions, feeder.network.n_nodes
-    probe = np.concatenate([np.zeros((1, m)), _PROBE_KW * np.eye(m), -_PROBE_KW * np.eye(m)])
-    load = np.repeat(feeder.days.net_load[day_index][None], len(probe), axis=0)
-    load[:, :, feeder.at.tolist()] += power_kw + probe[:, None]
-    reactive = np.broadcast_to(feeder.days.reactive[day_index], load.shape)
-    flow = solve(feeder.network, load.reshape(-1, nodes), reactive.reshape(-1, nodes), tol=1e-12)
-    if not bool(flow.converged.all()):
-        raise InputError(
-            f"no power-flow solution on {feeder.days.dates[day_index]} with the batteries at work; "
-            "reduce their power or the load"
-        )
-    columns = [n for n in feeder.penalised.tolist() if n != feeder.network.slack]
-    magnitude = flow.magnitude.numpy()[:, columns].reshape(*load.shape[:2], -1)
-    slope = (magnitude[1 : m + 1] - magnitude[m + 1 :]) / (2 * _PROBE_KW)
-    return _Tangent(power_kw, magnitude[0], np.moveaxis(slope, 0, -1))
-
-
-def _voltage_limits(feeder: Feeder, program: _Program, tangents: list[_Tangent]) -> _Limits:
-    """Violations v, in thousandths of a p.u.: at least how far each tangent leaves the band.
-
-    There is one for each step and node that the batteries could bring out of the band.
-    """
-    rated = parameters(feeder.storage)["power_kw"]
-    reach = 1.5 * np.abs(tangents[0].slope) @ rated  # generous: the slope changes with the power
-    step, node = np.nonzero(np.abs(1 - tangents[0].magnitude) + reach > VOLTAGE_BAND)
-    entries = np.arange(len(step))
-    column = (step[:, None] + feeder.steps * np.arange(len(rated))).ravel()
-    unused = sparse.csr_array((len(step), program.width // 3))
-    violation = -sparse.eye_array(len(step))
-    rows, below = [], []
-    for tangent in tangents:
-        slope = tangent.slope[step, node]
-        level = tangent.magnitude[step, node] - (slope * tangent.power_kw[step]).sum(1)
-        at = entries.repeat(len(rated)), column
-        change = sparse.csr_array((_MILLE * slope.ravel(), at), shape=unused.shape)
-        rows += [[-change, change, unused, violation], [change, -change, unused, violation]]
-        below += [level - (1 - VOLTAGE_BAND), (1 + VOLTAGE_BAND) - level]
-    return _Limits(
-        matrix=sparse.block_array(rows, format="csr"),
-        below=_MILLE * np.concatenate(below),
-        cost=np.full(len(step), feeder.sigma / feeder.hours),
-    )

@@ -34,14 +34,8 @@ from griddispatch.envs.feeder import VOLTAGE_BAND, Feeder
 from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
 from griddispatch.optimization import ipopt
-from griddispatch.optimization.arbitrage import (
-    Schedule,
-    check_day,
-    linear_schedule,
-    parameters,
-    slack_violation,
-    trade,
-)
+from griddispatch.optimization.arbitrage import parameters
+from griddispatch.optimization.linear import Schedule, check_day, linear_schedule, schedule
 
 Float = NDArray[np.float64]
 
@@ -188,18 +182,8 @@ def _solve_day(
         _choose_directions(model, both, linear_schedule(feeder, day_index).power_kw)
     net = [model.c[i].value - model.d[i].value for i in model.c]
     power = base * np.array(net).reshape(feeder.steps, feeder.n_actions)
-    profit, wear = trade(feeder, day_index, power)
-    outside = sum(s.value for s in model.s.values()) + slack_violation(feeder)
-    return Schedule(
-        date=date,
-        power_kw=power,
-        objective=profit - feeder.sigma * outside - wear,
-        profit=profit,
-        penalty=feeder.sigma * outside,
-        wear=wear,
-        iterations=iterations,
-        seconds=time.perf_counter() - started,
-    )
+    outside = sum(s.value for s in model.s.values())
+    return schedule(feeder, day_index, power, outside, iterations, started)
 
 
 def _choose_directions(model: pyo.ConcreteModel, both: list[tuple[int, int]], guide: Float) -> None:
