@@ -1,30 +1,17 @@
 """What learners share: stacked networks, private streams, replay, shaping, the training record."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from feeders import made_up_days, small_feeder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from griddispatch.agents import td3
-from griddispatch.agents.learning import Actor, random_start, shaped_reward, stored_value
+from griddispatch.agents.learning import random_start, shaped_reward, stored_value
 from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent, keep_best
 from griddispatch.agents.replay import Replay
 from griddispatch.envs.feeder import State
 from griddispatch.envs.observations import observe
 from griddispatch.errors import InputError
-
-SHORT = replace(
-    td3.PRESETS["tuned"],
-    episodes=24,
-    environments=8,
-    warmup_episodes=8,
-    batch=32,
-    hidden=(16, 16),
-    replay=2_000,
-)
 
 
 def test_streams_depend_on_their_own_seed_only():
@@ -124,59 +111,6 @@ def test_random_starts_lie_within_the_limits_and_on_training_days():
     assert state.soc.max() <= 0.8
     assert state.soc.std() > 0.1
     assert set(state.day.tolist()) == set(range(len(feeder.days)))
-
-
-def test_training_learns_and_the_same_seed_gives_the_same_bytes():
-    feeder = small_feeder(observation=observe("history"))
-    validation = feeder.on(made_up_days(4, seed=1))
-    first = td3.train(feeder, SHORT, [0, 1], validation)
-    again = td3.train(feeder, SHORT, [0, 1], validation)
-    assert first.curve.equals(again.curve)
-    for a, b in zip(first.policies, again.policies, strict=True):
-        for name, p in a.saved["parameters"].items():
-            assert torch.equal(p, b.saved["parameters"][name])
-    by_episode = first.curve.groupby("episode")["validation"].mean()
-    assert by_episode.max() > by_episode.iloc[0]
-
-
-def test_a_seed_does_not_depend_on_its_neighbours():
-    feeder = small_feeder(observation=observe("history"))
-    few = replace(SHORT, episodes=16)
-    alone = td3.train(feeder, few, [5])
-    beside = td3.train(feeder, few, [5, 6, 7])
-    near = beside.policies[0].saved["parameters"]
-    for name, p in alone.policies[0].saved["parameters"].items():
-        torch.testing.assert_close(near[name], p, rtol=1e-3, atol=1e-4)
-
-
-def test_paper_preset_runs_and_a_saved_actor_acts_alike():
-    feeder = small_feeder()
-    config = replace(
-        td3.PRESETS["paper"], episodes=3, warmup_episodes=1, hidden=(8, 8, 8), batch=16, replay=500
-    )
-    training = td3.train(feeder, config, [0])
-    policy = training.policies[0]
-    state = feeder.reset()
-    action = policy.act(feeder, state)
-    assert action.abs().max() <= 1
-    assert torch.equal(Actor.load(policy.saved).act(feeder, state), action)
-    assert training.updates == 2 * feeder.steps
-
-
-def test_training_sees_no_other_day_than_those_of_its_feeder():
-    """A feeder whose other days are poisoned trains to the same bytes."""
-    days = made_up_days(6)
-    kept = days.select(days.dates[:4])
-    a = td3.train(small_feeder(days=kept, observation=observe("history")), SHORT, [0])
-    poisoned = made_up_days(6)
-    poisoned.load[4:] = 1e3
-    poisoned.price[4:] = 1e6
-    b = td3.train(
-        small_feeder(days=poisoned.select(days.dates[:4]), observation=observe("history")),
-        SHORT,
-        [0],
-    )
-    assert a.curve.equals(b.curve)
 
 
 def test_an_unknown_price_information_is_an_error():

@@ -82,11 +82,19 @@ class Training:
     memory_bytes: int = 0
 
 
-def stored_value(feeder: Feeder, state: State) -> Tensor:
-    """[B] Phi in EUR: energy above the lower limit at the mean training price; 0 after the day."""
+def stored_values(feeder: Feeder, state: State) -> Tensor:
+    """[B, M] Phi of each battery in EUR: energy above its lower limit at the mean training price.
+
+    After the day it is 0.
+    """
     k = feeder.storage.limits(state.soc)
-    energy = ((state.soc - k.soc_min) * k.capacity_kwh * k.eta_discharge).sum(-1)
-    return energy * feeder.scale.price_mean / 1000 * (state.t < feeder.steps)
+    energy = (state.soc - k.soc_min) * k.capacity_kwh * k.eta_discharge
+    return energy * feeder.scale.price_mean / 1000 * (state.t < feeder.steps)[:, None]
+
+
+def stored_value(feeder: Feeder, state: State) -> Tensor:
+    """[B] Phi in EUR of all batteries together."""
+    return stored_values(feeder, state).sum(-1)
 
 
 def shaped_reward(feeder: Feeder, outcome: Outcome, after: State, reward: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from griddispatch.agents.learning import (
     random_start,
     set_lr,
     shaped_reward,
+    stored_values,
 )
 from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent
 from griddispatch.assets.storage import energy_kwh
@@ -188,15 +189,8 @@ def battery_rewards(
     energy = energy_kwh(outcome.power_kw, feeder.hours)
     trade = -outcome.price[:, None] / 1000 * energy
     if shaping:
-        trade = trade + _stored_values(feeder, after) - _stored_values(feeder, outcome.state)
+        trade = trade + stored_values(feeder, after) - stored_values(feeder, outcome.state)
     return paid[:, None] - trade.sum(1, keepdim=True) + trade
-
-
-def _stored_values(feeder: Feeder, state: State) -> Tensor:
-    """[B, M] in EUR: `learning.stored_value`, battery by battery."""
-    k = feeder.storage.limits(state.soc)
-    energy = (state.soc - k.soc_min) * k.capacity_kwh * k.eta_discharge
-    return energy * feeder.scale.price_mean / 1000 * (state.t < feeder.steps)[:, None]
 
 
 def train(

@@ -34,6 +34,8 @@ from pandas.tseries.offsets import Tick
 from griddispatch.data.reading import DAY, LOAD, PRICE, PV, REACTIVE, TIME, Array, read_table
 from griddispatch.errors import InputError
 
+_FIELDS = ("load", "pv", "reactive", "price", "price_before")
+
 
 class Slot(NamedTuple):
     """One time step: stamp (UTC), load, pv [N] in kW, reactive [N] in kvar, price in EUR/MWh."""
@@ -101,6 +103,56 @@ class Days:
         days = _cut(self, wanted, rows, self.step_hours)
         assert self.price_before is not None
         return replace(days, price_before=self.price_before[rows])
+
+    def joined(self, other: "Days") -> "Days":
+        """Return these days followed by the other ones.
+
+        Raises
+        ------
+        InputError
+            Nodes or time steps differ, or a date is among both.
+        """
+        for field in ("nodes", "step_hours"):
+            mine, theirs = getattr(self, field), getattr(other, field)
+            if mine != theirs:
+                raise InputError(f"days with other {field} cannot be joined: {mine} and {theirs}")
+        twice = sorted(set(self.dates) & set(other.dates))
+        if twice:
+            raise InputError(f"{twice[0]!r} and {len(twice) - 1} more dates are among both days")
+        return Days(
+            dates=self.dates + other.dates,
+            nodes=self.nodes,
+            step_hours=self.step_hours,
+            **{
+                name: np.concatenate([getattr(self, name), getattr(other, name)])
+                for name in _FIELDS
+            },
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write a compressed npz in single precision: seven digits, more than a meter has.
+
+        The path ends in .npz; the same days give the same bytes.
+        """
+        arrays = {name: getattr(self, name).astype(np.float32) for name in _FIELDS}
+        np.savez_compressed(
+            path,
+            dates=np.array(self.dates),
+            nodes=np.array(self.nodes),
+            step_hours=np.array(self.step_hours),
+            **arrays,
+        )
+
+    @classmethod
+    def read(cls, path: Path | str) -> "Days":
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(
+                dates=tuple(str(date) for date in file["dates"]),
+                nodes=tuple(int(node) for node in file["nodes"]),
+                step_hours=float(file["step_hours"]),
+                **{name: file[name].astype(np.float64) for name in _FIELDS},
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -331,7 +331,8 @@ class Feeder:
         """
         if table not in self._tables:
             self._tables[table] = table(self)
-        return self._tables[table][state.day, state.t]
+        rows = self._tables[table]
+        return rows.flatten(0, 1).index_select(0, state.day * rows.shape[1] + state.t)
 
     def on(self, days: Days, network: Network | Sequence[Network] | None = None) -> "Feeder":
         """The same task, with the same scale of observations, on other days or networks."""

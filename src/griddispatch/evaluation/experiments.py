@@ -73,7 +73,7 @@ class Case:
         InputError
             A file is missing or wrong.
         """
-        days = {primary: Days.load(path) for primary, path in generated.items()}
+        days = {primary: Days.read(path) for primary, path in generated.items()}
         return cls(load_network(raw, 34), Series.read(series), Storage(), days)
 
     def cell(

@@ -72,7 +72,8 @@ def captured_by(
         here = part[part["scope"].eq(scope)]
         for i, name in enumerate(learners):
             shift = 0.7 * (i - (len(learners) - 1) / 2) / len(learners)
-            found = [(x, here[here["policy"].eq(name) & own]) for x, (_, own) in enumerate(groups)]
+            mine = here[here["policy"].eq(name)]
+            found = [(x, mine[own[mine.index]]) for x, (_, own) in enumerate(groups)]
             rows = pd.concat([row.assign(x=x + shift) for x, row in found])
             ax.vlines(rows["x"], rows["low"], rows["high"], color=COLOUR[name])
             ax.plot(rows["x"], rows["mean"], MARKER[name], color=COLOUR[name], label=name)

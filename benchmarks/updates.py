@@ -1,0 +1,188 @@
+"""Time of a gradient update of each learner, and of stable-baselines3's own beside it.
+
+    pip install "griddispatch[sb3]"
+    python benchmarks/updates.py [--data data] [--out results/timings]
+
+An update is all that the algorithm does between two batches: drawing one from the memory, critic,
+actor (TD3: at every second), temperature, targets. Ours trains five agents in one update, so its
+time is divided by five; stable-baselines3 trains one. Both have networks of the same widths, the
+same batch, the same lengths of observation and action, Adam, and one thread. Settings that only one
+side has are off (critics that see more than the actor, Huber's error, clipped gradients).
+
+The contenders of a table row take turns; a time is the processor time of this process, which other
+programs on the machine change little, and the median of the rounds.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import torch
+
+from griddispatch.agents import ddpg, sac, td3
+from griddispatch.agents.networks import Streams
+from griddispatch.agents.replay import Replay
+from griddispatch.envs.cases import load_feeder
+from griddispatch.envs.feeder import Feeder
+from griddispatch.envs.gym_feeder import LEARNING_DAYS
+from griddispatch.envs.observations import observe
+from griddispatch.errors import InputError
+from griddispatch.evaluation.timing import PACKAGES, interleaved, machine
+
+ROOT = Path(__file__).resolve().parents[1]
+AGENTS = 5
+SIZES = (((64, 64), 256), ((256, 256), 512))  # widths of the networks, batch
+MARK = ((64, 64), 2.5)  # widths, and how many times faster ours must be per agent
+OURS = {"DDPG": (ddpg, ddpg.DDPG), "TD3": (td3, td3.TD3), "SAC": (sac, sac.SAC)}
+
+
+def stacked(name: str, hidden: tuple[int, ...], batch: int, feeder: Feeder) -> Callable[[], None]:
+    """Return one update of five stacked agents, with a memory of random days."""
+    module, learner_of = OURS[name]
+    config: Any = replace(
+        module.PRESETS["tuned"],
+        hidden=hidden,
+        batch=batch,
+        privileged_critic=False,
+        huber=None,
+        gradient_clip=None,
+    )
+    seeds = list(range(AGENTS))
+    learner = learner_of(config, feeder, seeds)
+    replay, pick = Replay(AGENTS, 20_000, feeder.n_actions), Streams(seeds, "replay")
+    state = feeder.reset(pick.integers(len(feeder.days), 64).flatten())
+    for _ in range(feeder.steps):
+        action = 2 * pick.uniform(64, feeder.n_actions).flatten(0, 1) - 1
+        after, reward, _ = feeder.step(state, action)
+        replay.add(state, action, reward, after)
+        state = after
+    return lambda: learner.update(learner.view.draw(replay, batch, pick))
+
+
+def single(
+    name: str, hidden: tuple[int, ...], batch: int, feeder: Feeder, updates: int
+) -> Callable[[], None]:
+    """Return `updates` updates of one agent of stable-baselines3, with a memory of random numbers.
+
+    Raises
+    ------
+    InputError
+        stable-baselines3 is not installed.
+    """
+    try:
+        import stable_baselines3
+        from stable_baselines3.common.logger import Logger
+    except ImportError as error:
+        raise InputError(
+            "stable-baselines3 is not installed; it is needed for this comparison only: "
+            'pip install "griddispatch[sb3]"'
+        ) from error
+    import gymnasium
+    import numpy as np
+
+    class Blank(gymnasium.Env[Any, Any]):
+        """Spaces of the feeder; no step is ever taken."""
+
+        observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (feeder.n_observations,))
+        action_space = gymnasium.spaces.Box(-1, 1, (feeder.n_actions,))
+
+    algorithm: Any = getattr(stable_baselines3, name)
+    model = algorithm(
+        "MlpPolicy",
+        Blank(),
+        batch_size=batch,
+        buffer_size=20_000,
+        policy_kwargs={"net_arch": list(hidden)},
+        seed=0,
+        device="cpu",
+    )
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    random = np.random.default_rng(0)
+    for _ in range(6_000):
+        before, after = random.normal(size=(2, 1, feeder.n_observations))
+        action = random.uniform(-1, 1, (1, feeder.n_actions))
+        model.replay_buffer.add(before, after, action, random.normal(size=1), np.zeros(1), [{}])
+    return lambda: model.train(gradient_steps=updates, batch_size=batch)
+
+
+def measure(feeder: Feeder, rounds: int, updates: int) -> pd.DataFrame:
+    """Time all algorithms in all sizes: milliseconds per update and agent."""
+    rows = []
+    for hidden, batch in SIZES:
+        for name in OURS:
+            own = stacked(name, hidden, batch, feeder)
+            other = single(name, hidden, batch, feeder, updates)
+
+            def five(own: Callable[[], None] = own) -> int:
+                for _ in range(updates):
+                    own()
+                return updates * AGENTS
+
+            def one(other: Callable[[], None] = other) -> int:
+                other()
+                return updates
+
+            speeds = interleaved({"own": five, "other": one}, rounds, time.process_time)
+            ours, theirs = (1e3 / median(speeds[key]) for key in ("own", "other"))
+            rows.append(
+                {
+                    "algorithm": name,
+                    "hidden": "x".join(map(str, hidden)),
+                    "batch": batch,
+                    "stacked_ms": ours,
+                    "stable_baselines3_ms": theirs,
+                    "times_faster": theirs / ours,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def report(frame: pd.DataFrame) -> None:
+    """Print the table and how the mark stands."""
+    print(frame.to_string(index=False, float_format="{:.2f}".format))
+    hidden, mark = "x".join(map(str, MARK[0])), MARK[1]
+    slowest = frame[frame.hidden.eq(hidden)].times_faster.min()
+    word = "met" if slowest >= mark else "NOT met"
+    print(
+        f"\n{hidden}, {AGENTS} agents stacked: at least {slowest:.1f} times faster per agent; "
+        f"mark {mark}: {word}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, write updates.csv and updates.json."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=ROOT / "results/timings")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--updates", type=int, default=40, help="of one turn")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    about = machine((*PACKAGES, "stable-baselines3"))
+    try:
+        feeder = load_feeder(options.data, LEARNING_DAYS, observation=observe("history"))
+        frame = measure(feeder, options.rounds, options.updates)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    report(frame)
+    options.out.mkdir(parents=True, exist_ok=True)
+    frame.round(3).to_csv(options.out / "updates.csv", index=False, lineterminator="\n")
+    (options.out / "updates.json").write_text(
+        json.dumps({"machine": about, "rounds": options.rounds, "updates": options.updates,
+                    "agents": AGENTS, "rows": json.loads(frame.round(3).to_json(orient="records"))},
+                   indent=2) + "\n",
+        encoding="utf-8",
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
