@@ -51,7 +51,7 @@ def captured_values(results: pd.DataFrame) -> Figure:
 
 
 def captured_by(
-    results: pd.DataFrame, groups: Sequence[tuple[str, pd.Series]], rule: str
+    results: pd.DataFrame, groups: Sequence[tuple[str, pd.Series]], rule: str, title: str
 ) -> Figure:
     """Draw each learner's captured value over groups of rows, such as the settings of Table 3.
 
@@ -63,6 +63,8 @@ def captured_by(
         The name of each place on the axis, and which rows of `results` belong there.
     rule
         A policy without learning, drawn as a line across.
+    title
+        What the groups are, for the axis.
     """
     part = results[results["metric"].eq("captured")]
     scopes = list(part["scope"].unique())
@@ -83,6 +85,7 @@ def captured_by(
         ax.set_ylabel(f"captured value,\n{scope} days, %")
         ax.set_xticks(range(len(groups)), [name for name, _ in groups])
         ax.grid(axis="x", visible=False)
+    axes[-1].set_xlabel(title)
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return fig
