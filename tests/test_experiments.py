@@ -1,6 +1,7 @@
 """Cells of Table 3, what training notebooks hand on, training times, another library's agent."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from griddispatch.evaluation.rollout import evaluate
 from griddispatch.pipeline import paths
 from griddispatch.reporting import comparisons, policies, training
 
+ROOT = Path(__file__).resolve().parents[1]
 BATTERIES = Storage(nodes=(3, 6))
 TINY = replace(pathwise.PRESETS["tuned"], updates=2, environments=2, hidden=(8,), paired_days=0)
 
@@ -61,7 +63,7 @@ def cell(setting: Setting = SETTINGS[0], generated: Days | None = None) -> exper
 
 def test_table_3_has_the_eight_settings_of_the_paper():
     assert len(SETTINGS) == 8
-    printed = pd.read_csv("paper/printed/rladn_table3.csv", keep_default_na=False)
+    printed = pd.read_csv(ROOT / "paper/printed/rladn_table3.csv", keep_default_na=False)
     wanted = set(zip(printed["primary"], printed["augmented"], strict=True))
     assert {(s.primary.replace("all", "1 year"), s.augmented) for s in SETTINGS} == wanted
 
