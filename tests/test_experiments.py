@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from griddispatch.agents import pathwise, td3
 from griddispatch.agents.learning import Actor
 from griddispatch.assets.storage import Storage
+from griddispatch.data import splits
 from griddispatch.data.series import Days, Series
 from griddispatch.envs.observations import observe
 from griddispatch.errors import InputError
@@ -77,7 +78,7 @@ def test_a_cell_is_tested_on_days_that_it_has_not_seen():
     assert (found.days["information"] == "history").all()
 
 
-def test_generated_days_join_the_fit_days_and_nothing_else():
+def test_generated_days_join_the_training_days_and_nothing_else():
     few = made_up_days(3, seed=5)
     few = replace(few, dates=("generated 0001", "generated 0002", "generated 0003"))
     network, series = small_feeder().network, half_year()
@@ -87,6 +88,27 @@ def test_generated_days_join_the_fit_days_and_nothing_else():
     without = experiments.training_feeder(network, series, BATTERIES, Setting("1 month"))
     assert with_them.days.dates == without.days.dates + few.dates
     assert cell(Setting("1 month", "1 year"), few).setting.augmented == "1 year"
+
+
+def test_agents_learn_from_all_training_days_and_from_no_test_or_stress_day():
+    network, series = small_feeder().network, half_year()
+    for primary in splits.PRIMARY:
+        feeder = experiments.training_feeder(network, series, BATTERIES, Setting(primary))
+        learnt = set(feeder.days.dates)
+        assert learnt == set(splits.training_days(series, primary))
+        assert not learnt & {*splits.test_days(series), *splits.stress_days(series)}
+
+
+def test_the_device_that_agents_learn_on(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert experiments.learning_device("auto") == "cpu"
+    with pytest.raises(InputError, match="finds none"):
+        experiments.learning_device("cuda")
+    with pytest.raises(InputError, match="'tpu'"):
+        experiments.learning_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert experiments.learning_device("auto") == "cuda"
+    assert experiments.learning_device("cpu") == "cpu"
 
 
 def test_generated_days_where_none_are_asked_for_are_an_error():

@@ -56,7 +56,7 @@ class DDPG:
     """Networks of K agents, and the steps 1 to 5 of the algorithm."""
 
     def __init__(self, config: DDPGConfig, feeder: Feeder, seeds: list[int]) -> None:
-        c, weights = config, Streams(seeds, "weights")
+        c, weights = config, Streams(seeds, "weights", feeder.device)
         actions = feeder.n_actions
         self.view = View(feeder, len(seeds), c)
         self.config = config
@@ -66,7 +66,7 @@ class DDPG:
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=c.lr, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=c.lr, fused=True)
         self.optimisers = [self.actor_optimiser, self.critic_optimiser]
-        self.noise = Streams(seeds, "noise")
+        self.noise = Streams(seeds, "noise", feeder.device)
         self.held = HeldNoise(self.noise, c.noise_hold)
 
     def explore(self, seen: Tensor, t: int, part: float) -> Tensor:

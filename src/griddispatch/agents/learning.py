@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from griddispatch.agents.networks import Snapshot, StackedMLP, Streams, keep_best
+from griddispatch.assets.storage import energy_kwh
 from griddispatch.envs.feeder import Feeder, Outcome, State
 
 Progress = Callable[[str], None]
@@ -36,7 +37,10 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Actor:
-    """A trained deterministic policy: the actor network of one agent."""
+    """A trained deterministic policy: the actor network of one agent, on the CPU.
+
+    A batch of states at test time is too small for a graphics processor to be worth its while.
+    """
 
     network: StackedMLP
 
@@ -58,7 +62,7 @@ class Actor:
     @torch.no_grad()
     def act(self, feeder: Feeder, state: State) -> Tensor:
         """[B, M] actions at the states [B]."""
-        return self.network(feeder.observe(state)[None])[0]
+        return self.network(feeder.observe(state).cpu()[None])[0]
 
 
 @dataclass
@@ -102,6 +106,21 @@ def shaped_reward(feeder: Feeder, outcome: Outcome, after: State, reward: Tensor
     before = outcome.state
     idle = feeder.idle_penalty[before.day, before.t]
     return reward + idle + stored_value(feeder, after) - stored_value(feeder, before)
+
+
+def battery_rewards(
+    feeder: Feeder, outcome: Outcome, after: State, paid: Tensor, shaping: bool
+) -> Tensor:
+    """[B, M] what each battery answers for: `paid` [B] without the trades of the others, in EUR.
+
+    A trade is a battery's profit and, with `shaping`, the change in the value of what it stores.
+    The paid reward minus those of the others keeps everything that the battery has a part in.
+    """
+    energy = energy_kwh(outcome.power_kw, feeder.hours)
+    trade = -outcome.price[:, None] / 1000 * energy
+    if shaping:
+        trade = trade + stored_values(feeder, after) - stored_values(feeder, outcome.state)
+    return paid[:, None] - trade.sum(1, keepdim=True) + trade
 
 
 def random_start(feeder: Feeder, streams: Streams, episodes: int, random_soc: bool) -> State:
@@ -159,7 +178,7 @@ class Recorder:
         self._forget()
 
     def _forget(self) -> None:
-        self._sums = torch.zeros(3, len(self.seeds), dtype=torch.float64)
+        self._sums = torch.zeros(3, len(self.seeds), dtype=torch.float64, device="cpu")
         self._episodes = 0
 
     def add(self, reward: Tensor, outcome: Outcome) -> None:
@@ -225,8 +244,8 @@ def set_lr(optimisers: Sequence[torch.optim.Optimizer], lr: float) -> None:
 @torch.no_grad()
 def greedy_return(feeder: Feeder, actor: StackedMLP, agents: int) -> Tensor:
     """[K] mean reward in EUR per day of K greedy actors on all days of `feeder`."""
-    state = feeder.reset(torch.arange(len(feeder.days)).repeat(agents))
-    total = torch.zeros(len(state.day), dtype=feeder.dtype)
+    state = feeder.reset(torch.arange(len(feeder.days), device=feeder.device).repeat(agents))
+    total = torch.zeros_like(feeder.price[state.day, state.t])
     for _ in range(feeder.steps):
         seen = feeder.observe(state)
         action = actor(seen.view(agents, -1, seen.shape[1])).flatten(0, 1)

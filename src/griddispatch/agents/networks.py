@@ -19,26 +19,35 @@ class Streams:
     """One private random generator per agent.
 
     `Streams(seeds, name)` gives agent k a stream that depends on its own seed and on `name` only.
+    Numbers are drawn on the CPU and handed to `device`, so they are the same on every device.
     """
 
-    def __init__(self, seeds: Sequence[int], name: str = "") -> None:
+    def __init__(
+        self, seeds: Sequence[int], name: str = "", device: torch.device | str = "cpu"
+    ) -> None:
         salt = sum((i + 1) * ord(c) for i, c in enumerate(name))
-        self.generators = [torch.Generator().manual_seed(1_000_003 * s + salt) for s in seeds]
+        self.device = torch.device(device)
+        self.generators = [torch.Generator("cpu").manual_seed(1_000_003 * s + salt) for s in seeds]
 
     def __len__(self) -> int:
         return len(self.generators)
 
     def normal(self, *shape: int) -> Tensor:
         """[K, *shape] standard normal."""
-        return torch.stack([torch.randn(*shape, generator=g) for g in self.generators])
+        return self._stack(torch.randn(*shape, generator=g, device="cpu") for g in self.generators)
 
     def uniform(self, *shape: int) -> Tensor:
         """[K, *shape] uniform in [0, 1)."""
-        return torch.stack([torch.rand(*shape, generator=g) for g in self.generators])
+        return self._stack(torch.rand(*shape, generator=g, device="cpu") for g in self.generators)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """[K, *shape] uniform in 0 .. high - 1."""
-        return torch.stack([torch.randint(high, shape, generator=g) for g in self.generators])
+        return self._stack(
+            torch.randint(high, shape, generator=g, device="cpu") for g in self.generators
+        )
+
+    def _stack(self, drawn: Iterable[Tensor]) -> Tensor:
+        return torch.stack(list(drawn)).to(self.device)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -56,7 +65,7 @@ class StackedMLP(nn.Module):
     sizes
         Widths (n_in, hidden, ..., n_out).
     streams
-        Initial weights, uniform in +-1/sqrt(fan-in) as in `torch.nn.Linear`.
+        Initial weights, uniform in +-1/sqrt(fan-in) as in `torch.nn.Linear`, and their device.
     activation
         Between the layers: a name of `ACTIVATIONS`.
     output
@@ -97,7 +106,8 @@ class StackedMLP(nn.Module):
         A stochastic policy gives a mean and a spread; its greedy policy needs the mean alone.
         """
         sizes = [w.shape[1] for w in self.weights] + [outputs]
-        made = StackedMLP(sizes, Streams([0] * len(self.weights[0])), self.activation, output)
+        streams = Streams([0] * len(self.weights[0]), device=self.weights[0].device)
+        made = StackedMLP(sizes, streams, self.activation, output)
         cut = {name: p[..., : made.state_dict()[name].shape[-1]] for name, p in self._state()}
         made.load_state_dict(cut)
         return made

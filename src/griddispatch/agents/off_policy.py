@@ -139,7 +139,8 @@ class View:
 
     def __init__(self, feeder: Feeder, agents: int, config: OffPolicyConfig) -> None:
         self.feeder, self.agents, self.config = feeder, agents, config
-        one_each = self(feeder.reset(torch.zeros(agents, dtype=torch.int64)))
+        first = torch.zeros(agents, dtype=torch.int64, device=feeder.device)
+        one_each = self(feeder.reset(first))
         self.n_actor = one_each.actor.shape[2]
         self.n_critic = one_each.critic.shape[2] + feeder.n_actions
 
@@ -197,7 +198,7 @@ class HeldNoise:
 
     def __init__(self, streams: Streams, hold: int) -> None:
         self.streams, self.hold = streams, hold
-        self._held = torch.empty(0)
+        self._held = torch.empty(0, device=streams.device)
 
     def at(self, t: int, *shape: int) -> Tensor:
         """[K, *shape] the noise of step t; new values at every `hold`-th."""
@@ -244,8 +245,8 @@ def train(
     """
     view = learner.view
     feeder, c = view.feeder, view.config
-    start, pick = Streams(seeds, "start"), Streams(seeds, "replay")
-    replay = Replay(view.agents, c.replay, feeder.n_actions)
+    start, pick = (Streams(seeds, name, feeder.device) for name in ("start", "replay"))
+    replay = Replay(view.agents, c.replay, feeder.n_actions, feeder.device)
     rounds = max(1, round(c.episodes / c.environments))
     warmup = math.ceil(c.warmup_episodes / c.environments)
     updates = 0

@@ -104,10 +104,11 @@ def train(
         Called with one line at each record.
     """
     agents, c = len(seeds), config
-    start = Streams(seeds, "start")
+    start = Streams(seeds, "start", feeder.device)
     twin = training_days(feeder, c.paired_days)
     sizes = (feeder.n_observations, *c.hidden, feeder.n_actions)
-    actor = StackedMLP(sizes, Streams(seeds, "weights"), c.activation, torch.tanh)
+    weights = Streams(seeds, "weights", feeder.device)
+    actor = StackedMLP(sizes, weights, c.activation, torch.tanh)
     parameters = list(actor.parameters())
     optimiser = torch.optim.Adam(parameters, lr=c.lr, foreach=True)
     recorder = Recorder(

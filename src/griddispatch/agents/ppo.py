@@ -21,7 +21,9 @@ days.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,15 +33,14 @@ from griddispatch.agents.learning import (
     Progress,
     Recorder,
     Training,
+    battery_rewards,
     cosine,
     random_start,
     set_lr,
     shaped_reward,
-    stored_values,
 )
 from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent
-from griddispatch.assets.storage import energy_kwh
-from griddispatch.envs.feeder import Feeder, Outcome, State
+from griddispatch.envs.feeder import Feeder
 from griddispatch.envs.observations import joined, price_ahead
 from griddispatch.errors import InputError
 
@@ -178,19 +179,126 @@ def clipped_objective(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tens
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
-def battery_rewards(
-    feeder: Feeder, outcome: Outcome, after: State, paid: Tensor, shaping: bool
-) -> Tensor:
-    """[B, M] what each battery answers for: `paid` [B] without the trades of the others, in EUR.
+class Samples(NamedTuple):
+    """Steps [K, B, .] of a rollout: what actor and critic see, and what was tried.
 
-    A trade is a battery's profit and, with `shaping`, the change in the value of what it stores.
-    The paid reward minus those of the others keeps everything that the battery has a part in.
+    old is the log-probability that u had; advantage and target are in EUR, the former normalised.
     """
-    energy = energy_kwh(outcome.power_kw, feeder.hours)
-    trade = -outcome.price[:, None] / 1000 * energy
-    if shaping:
-        trade = trade + stored_values(feeder, after) - stored_values(feeder, outcome.state)
-    return paid[:, None] - trade.sum(1, keepdim=True) + trade
+
+    seen: Tensor
+    all_seen: Tensor
+    u: Tensor
+    old: Tensor
+    advantage: Tensor
+    target: Tensor
+
+
+class PPO:
+    """Networks of K agents, and the steps 1 to 5 of the algorithm."""
+
+    def __init__(self, config: PPOConfig, feeder: Feeder, seeds: list[int]) -> None:
+        c, device = config, feeder.device
+        self.config, self.feeder, self.agents = c, feeder, len(seeds)
+        self.start, self.noise, self.order = (
+            Streams(seeds, name, device) for name in ("start", "noise", "order")
+        )
+        self.critic_view = joined(price_ahead) if c.privileged_critic else None
+        n_seen, n_act = feeder.n_observations, feeder.n_actions
+        one = feeder.reset(torch.zeros(1, dtype=torch.int64, device=device))
+        n_critic = n_seen + (self.critic_view(feeder, one).shape[1] if self.critic_view else 0)
+        weights = Streams(seeds, "weights", device)
+        self.actor = StackedMLP((n_seen, *c.hidden, n_act), weights)
+        self.critic = StackedMLP((n_critic, *c.hidden, n_act if c.per_battery else 1), weights)
+        log_std = torch.full((self.agents, 1, n_act), math.log(c.noise), device=device)
+        self.log_std = torch.nn.Parameter(log_std)
+        self.actor_parameters = list(self.actor.parameters())
+        self.critic_parameters = list(self.critic.parameters())
+        if c.noise_end is None:
+            self.actor_parameters.append(self.log_std)
+        self.actor_optimiser = torch.optim.AdamW(
+            self.actor_parameters, lr=c.lr, weight_decay=c.weight_decay, foreach=True
+        )
+        self.critic_optimiser = torch.optim.Adam(self.critic_parameters, lr=c.lr, foreach=True)
+
+    def mean(self, seen: Tensor) -> Tensor:
+        """[K, B, M] centre of u; u is the action, or what the action is the tanh of."""
+        return self.actor(seen) if self.config.noise_inside else self.actor(seen).tanh()
+
+    def log_probability(self, seen: Tensor, u: Tensor) -> Tensor:
+        """[K, B, M] battery by battery, or [K, B, 1] of all actions; a constant is left out."""
+        each = -0.5 * ((u - self.mean(seen)) / self.log_std.exp()).square() - self.log_std
+        return each if self.config.per_battery else each.sum(2, keepdim=True)
+
+    @torch.no_grad()
+    def roll_out(self, recorder: Recorder | None = None) -> Samples:
+        """Steps 1 to 3: act for whole days, and judge every action."""
+        c, feeder, K = self.config, self.feeder, self.agents
+        # 1. act; siblings share the day of the first of them
+        state = random_start(feeder, self.start, c.environments, c.random_soc)
+        day = state.day.view(-1, c.siblings)[:, :1].expand(-1, c.siblings).flatten()
+        state = state._replace(day=day)
+        rows: list[tuple[Tensor, ...]] = []
+        for t in range(feeder.steps):
+            seen = all_seen = feeder.observe(state)
+            if self.critic_view is not None:
+                all_seen = torch.cat([seen, self.critic_view(feeder, state)], 1)
+            if t % c.noise_hold == 0:
+                held = self.noise.normal(c.environments, feeder.n_actions)
+            u = self.mean(seen.view(K, c.environments, -1)) + self.log_std.exp() * held
+            action = (u.tanh() if c.noise_inside else u.clamp(-1, 1)).flatten(0, 1)
+            after, reward, outcome = feeder.step(state, action)
+            paid = shaped_reward(feeder, outcome, after, reward) if c.shaping else reward
+            answered = paid[:, None]
+            if c.per_battery:
+                answered = battery_rewards(feeder, outcome, after, paid, c.shaping)
+            rows.append((seen, all_seen, u.flatten(0, 1), answered.float()))
+            if recorder is not None:
+                recorder.add(reward, outcome)
+            state = after
+        seen, all_seen, u, earned = (  # [K, S * E, .]
+            torch.stack([x.view(K, c.environments, -1) for x in column], 1).flatten(1, 2)
+            for column in zip(*rows, strict=True)
+        )
+        # 2. advantages
+        value, by_step = self.critic(all_seen), (feeder.steps, c.environments)
+        advantage = advantages(
+            earned.unflatten(1, by_step), value.unflatten(1, by_step), c.gamma, c.gae_lambda
+        )
+        target = value + advantage.flatten(1, 2)
+        # 3. less the siblings' mean; every agent by its own spread
+        advantage = less_siblings(advantage, c.siblings).flatten(1, 2)
+        advantage -= advantage.mean((1, 2), keepdim=True)
+        advantage /= advantage.std((1, 2), keepdim=True).clamp(min=1e-8)
+        return Samples(seen, all_seen, u, self.log_probability(seen, u), advantage, target)
+
+    def batches(self, samples: Samples) -> Iterator[Samples]:
+        """One pass over the samples in batches, each agent in an order of its own."""
+        count, size = samples.u.shape[1], self.config.batch
+        agent = torch.arange(self.agents, device=self.order.device)[:, None]
+        shuffled = self.order.uniform(count).argsort(1)
+        full = max(1, count // size)
+        for at in shuffled[:, : full * size].chunk(full, 1):
+            yield Samples(*(x[agent, at] for x in samples))
+
+    def update(self, batch: Samples) -> None:
+        """Steps 4 and 5; the sum over agents keeps each agent's gradient its own."""
+        c = self.config
+        # 4. actor
+        log_ratio = self.log_probability(batch.seen, batch.u) - batch.old
+        gain = clipped_objective(log_ratio, batch.advantage, c.clip).mean((1, 2))
+        gain = gain + c.entropy * self.log_std.sum((1, 2))
+        self.actor_optimiser.zero_grad()
+        (-gain.sum()).backward()
+        clip_per_agent(self.actor_parameters, c.gradient_clip)
+        self.actor_optimiser.step()
+        # 5. critic
+        error = smooth_l1_loss(
+            self.critic(batch.all_seen), batch.target, reduction="none", beta=c.huber
+        )
+        self.critic_optimiser.zero_grad()
+        error.mean((1, 2)).sum().backward()
+        clip_per_agent(self.critic_parameters, c.gradient_clip)
+        self.critic_optimiser.step()
 
 
 def train(
@@ -203,67 +311,24 @@ def train(
 ) -> Training:
     """Train one agent per seed on the days of `feeder`.
 
-    Parameters
-    ----------
-    feeder
-        Training days; its observation is what the actor sees.
-    config
-        Settings, see `PRESETS`.
-    seeds
-        One agent each. An agent's random numbers depend on its seed only.
-    validation
-        Days on which the greedy policy is tried at each record; they choose the returned policy if
-        `config.keep_best`.
-    records
-        Points on the training curve.
-    progress
-        Called with one line at each record.
+    The parameters are those of `td3.train`.
 
     Raises
     ------
     InputError
         The days in parallel cannot be divided into siblings.
     """
-    agents, steps, c = len(seeds), feeder.steps, config
+    c = config
     if c.environments % c.siblings:
         raise InputError(
             f"environments is {c.environments}, siblings is {c.siblings}; make environments a "
             "multiple of siblings"
         )
-    start, noise, order = (Streams(seeds, name) for name in ("start", "noise", "order"))
-
-    critic_view = joined(price_ahead) if c.privileged_critic else None
-    n_seen, n_act = feeder.n_observations, feeder.n_actions
-    one = feeder.reset(torch.zeros(1, dtype=torch.int64))
-    n_critic = n_seen + (critic_view(feeder, one).shape[1] if critic_view else 0)
-    weights = Streams(seeds, "weights")
-    actor = StackedMLP((n_seen, *c.hidden, n_act), weights)
-    critic = StackedMLP((n_critic, *c.hidden, n_act if c.per_battery else 1), weights)
-    log_std = torch.nn.Parameter(torch.full((agents, 1, n_act), math.log(c.noise)))
-    actor_parameters, critic_parameters = list(actor.parameters()), list(critic.parameters())
-    if c.noise_end is None:
-        actor_parameters.append(log_std)
-    actor_optimiser = torch.optim.AdamW(
-        actor_parameters, lr=c.lr, weight_decay=c.weight_decay, foreach=True
-    )
-    critic_optimiser = torch.optim.Adam(critic_parameters, lr=c.lr, foreach=True)
-
-    def mean(seen: Tensor) -> Tensor:
-        """[K, B, M] centre of u; u is the action, or what the action is the tanh of."""
-        return actor(seen) if c.noise_inside else actor(seen).tanh()
-
-    def log_probability(seen: Tensor, u: Tensor) -> Tensor:
-        """[K, B, M] battery by battery, or [K, B, 1] of all actions; a constant is left out."""
-        each = -0.5 * ((u - mean(seen)) / log_std.exp()).square() - log_std
-        return each if c.per_battery else each.sum(2, keepdim=True)
-
-    samples = steps * c.environments
-    batches = max(1, samples // c.batch)
-    agent = torch.arange(agents)[:, None]
+    learner = PPO(c, feeder, seeds)
     rounds = max(1, round(c.episodes / c.environments))
     updates = memory = 0
     recorder = Recorder(
-        actor,
+        learner.actor,
         feeder,
         seeds,
         rounds=rounds,
@@ -275,70 +340,14 @@ def train(
     )
     for episode in range(rounds):
         part = episode / rounds
-        set_lr([actor_optimiser, critic_optimiser], cosine(c.lr, c.lr_end, part))
+        set_lr([learner.actor_optimiser, learner.critic_optimiser], cosine(c.lr, c.lr_end, part))
         if c.noise_end is not None:
-            log_std.data.fill_(math.log(c.noise + (c.noise_end - c.noise) * part))
-
-        # 1. act; siblings share the day of the first of them
-        state = random_start(feeder, start, c.environments, c.random_soc)
-        day = state.day.view(-1, c.siblings)[:, :1].expand(-1, c.siblings).flatten()
-        state = state._replace(day=day)
-        rows: list[tuple[Tensor, ...]] = []
-        for t in range(steps):
-            seen = all_seen = feeder.observe(state)
-            if critic_view is not None:
-                all_seen = torch.cat([seen, critic_view(feeder, state)], 1)
-            if t % c.noise_hold == 0:
-                held = noise.normal(c.environments, n_act)
-            with torch.no_grad():
-                u = mean(seen.view(agents, -1, n_seen)) + log_std.exp() * held
-            action = (u.tanh() if c.noise_inside else u.clamp(-1, 1)).flatten(0, 1)
-            after, reward, outcome = feeder.step(state, action)
-            paid = shaped_reward(feeder, outcome, after, reward) if c.shaping else reward
-            answered = paid[:, None]
-            if c.per_battery:
-                answered = battery_rewards(feeder, outcome, after, paid, c.shaping)
-            rows.append((seen, all_seen, u.flatten(0, 1), answered.float()))
-            recorder.add(reward, outcome)
-            state = after
-        seen, all_seen, u, earned = (  # [K, S * E, .]
-            torch.stack([x.view(agents, c.environments, -1) for x in column], 1).flatten(1, 2)
-            for column in zip(*rows, strict=True)
-        )
-        memory = sum(x.numel() * x.element_size() for x in (seen, all_seen, u, earned))
-
-        with torch.no_grad():
-            # 2. advantages
-            value, by_step = critic(all_seen), (steps, c.environments)
-            advantage = advantages(
-                earned.unflatten(1, by_step), value.unflatten(1, by_step), c.gamma, c.gae_lambda
-            )
-            target = value + advantage.flatten(1, 2)
-            # 3. less the siblings' mean; every agent by its own spread
-            advantage = less_siblings(advantage, c.siblings).flatten(1, 2)
-            advantage -= advantage.mean((1, 2), keepdim=True)
-            advantage /= advantage.std((1, 2), keepdim=True).clamp(min=1e-8)
-            old = log_probability(seen, u)
-
+            learner.log_std.data.fill_(math.log(c.noise + (c.noise_end - c.noise) * part))
+        samples = learner.roll_out(recorder)
+        memory = sum(x.numel() * x.element_size() for x in samples)
         for _ in range(c.epochs):
-            shuffled = order.uniform(samples).argsort(1)
-            for at in shuffled[:, : batches * c.batch].chunk(batches, 1):
-                # 4. actor; the sum over agents keeps each agent's gradient its own
-                log_ratio = log_probability(seen[agent, at], u[agent, at]) - old[agent, at]
-                gain = clipped_objective(log_ratio, advantage[agent, at], c.clip).mean((1, 2))
-                gain = gain + c.entropy * log_std.sum((1, 2))
-                actor_optimiser.zero_grad()
-                (-gain.sum()).backward()
-                clip_per_agent(actor_parameters, c.gradient_clip)
-                actor_optimiser.step()
-                # 5. critic
-                error = smooth_l1_loss(
-                    critic(all_seen[agent, at]), target[agent, at], reduction="none", beta=c.huber
-                )
-                critic_optimiser.zero_grad()
-                error.mean((1, 2)).sum().backward()
-                clip_per_agent(critic_parameters, c.gradient_clip)
-                critic_optimiser.step()
+            for batch in learner.batches(samples):
+                learner.update(batch)
                 updates += 1
         recorder.end_round(episode + 1)
     return recorder.training(updates, memory)

@@ -23,13 +23,15 @@ class Transitions(NamedTuple):
 
 
 class Replay:
-    """The last `capacity` transitions of each of K agents."""
+    """The last `capacity` transitions of each of K agents, on one device."""
 
-    def __init__(self, agents: int, capacity: int, batteries: int) -> None:
+    def __init__(
+        self, agents: int, capacity: int, batteries: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.capacity, self.size, self._next = capacity, 0, 0
-        self._day = torch.zeros(agents, capacity, dtype=torch.int32)
-        self._t = torch.zeros(agents, capacity, dtype=torch.int32)
-        self._numbers = torch.zeros(agents, capacity, 3 * batteries + 1)
+        self._day = torch.zeros(agents, capacity, dtype=torch.int32, device=device)
+        self._t = torch.zeros(agents, capacity, dtype=torch.int32, device=device)
+        self._numbers = torch.zeros(agents, capacity, 3 * batteries + 1, device=device)
         self._split = (batteries, batteries, batteries, 1)
 
     @property
@@ -41,7 +43,7 @@ class Replay:
         """Store one transition of each of K * E environments, agent by agent."""
         agents = len(self._day)
         width = len(reward) // agents
-        at = (self._next + torch.arange(width)) % self.capacity
+        at = (self._next + torch.arange(width, device=self._day.device)) % self.capacity
         numbers = torch.cat([state.soc, after.soc, action, reward[:, None]], 1)
         self._day[:, at] = state.day.view(agents, width).int()
         self._t[:, at] = state.t.view(agents, width).int()
@@ -52,7 +54,8 @@ class Replay:
     def sample(self, batch: int, streams: Streams) -> Transitions:
         """Draw `batch` transitions per agent, each agent with its own stream."""
         pick = streams.integers(self.size, batch)
-        pick = (pick + self.capacity * torch.arange(len(pick))[:, None]).flatten()
+        first = self.capacity * torch.arange(len(pick), device=pick.device)
+        pick = (pick + first[:, None]).flatten()
         day = self._day.flatten()[pick].long()
         t = self._t.flatten()[pick].long()
         numbers = self._numbers.flatten(0, 1).index_select(0, pick)  # faster than indexing

@@ -65,7 +65,7 @@ class SAC:
     """Networks of K agents, and the steps 1 to 6 of the algorithm."""
 
     def __init__(self, config: SACConfig, feeder: Feeder, seeds: list[int]) -> None:
-        c, weights = config, Streams(seeds, "weights")
+        c, weights = config, Streams(seeds, "weights", feeder.device)
         actions = feeder.n_actions
         self.view = View(feeder, len(seeds), c)
         self.config, self.entropy = config, c.entropy * actions
@@ -74,12 +74,13 @@ class SAC:
             StackedMLP((self.view.n_critic, *c.hidden, 1), weights) for _ in range(2)
         )
         self.target_critics = deepcopy(self.critics)
-        self.log_alpha = torch.nn.Parameter(torch.full((len(seeds), 1, 1), math.log(c.temperature)))
+        log_alpha = torch.full((len(seeds), 1, 1), math.log(c.temperature), device=feeder.device)
+        self.log_alpha = torch.nn.Parameter(log_alpha)
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=c.lr, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=c.lr, fused=True)
         self.alpha_optimiser = torch.optim.Adam([self.log_alpha], lr=c.lr, fused=True)
         self.optimisers = [self.actor_optimiser, self.critic_optimiser, self.alpha_optimiser]
-        self.noise = Streams(seeds, "noise")
+        self.noise = Streams(seeds, "noise", feeder.device)
         self.held = HeldNoise(self.noise, c.noise_hold)
 
     def policy(self, seen: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ class TD3:
     """Networks of K agents, and the steps 1 to 5 of the algorithm."""
 
     def __init__(self, config: TD3Config, feeder: Feeder, seeds: list[int]) -> None:
-        c, weights = config, Streams(seeds, "weights")
+        c, weights = config, Streams(seeds, "weights", feeder.device)
         actions = feeder.n_actions
         self.view = View(feeder, len(seeds), c)
         self.config, self.updates = config, 0
@@ -82,7 +82,7 @@ class TD3:
         self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=c.lr, fused=True)
         self.critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=c.lr, fused=True)
         self.optimisers = [self.actor_optimiser, self.critic_optimiser]
-        self.noise = Streams(seeds, "noise")
+        self.noise = Streams(seeds, "noise", feeder.device)
         self.held = HeldNoise(self.noise, c.noise_hold)
 
     def explore(self, seen: Tensor, t: int, part: float) -> Tensor:

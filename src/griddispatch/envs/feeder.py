@@ -192,7 +192,8 @@ class Feeder:
             )
         everywhere = torch.arange(first.n_nodes, device=self.device)
         self.penalised = self.at if voltage_scope == "battery" else everywhere
-        self.price = torch.as_tensor(self.days.price).to(self.device, dtype)  # [D, S] EUR/MWh
+        # [D, S] EUR/MWh
+        self.price = torch.as_tensor(self.days.price, device=self.device, dtype=dtype)
         self._flow = Voltages(networks, self.days, self.at, backend, tol, dtype)
         self.net_load = self._flow.net_load  # [D, S, N] kW
         self.topology = self._flow.topology  # [D] which of `networks`

@@ -118,7 +118,7 @@ def price_now(feeder: "Feeder") -> Tensor:
 
 def price_history(feeder: "Feeder") -> Tensor:
     """[D, S + 1, 24] prices 1, 2, ..., 24 hours ago."""
-    before = torch.as_tensor(feeder.days.price_before).to(feeder.price)
+    before = torch.as_tensor(feeder.days.price_before, device=feeder.device).to(feeder.price)
     series = _scaled_price(feeder, torch.cat([before, feeder.price], 1))  # [D, 2 S]
     per_hour = feeder.steps // HOURS
     lags = torch.arange(1, HOURS + 1, device=feeder.device) * per_hour

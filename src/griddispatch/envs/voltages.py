@@ -64,7 +64,9 @@ class Voltages:
             for network in networks:
                 newton_net(network)
         self.idle = self._idle()  # [D, S, N] complex p.u., no battery in use
-        self._slack_rows = [torch.as_tensor(n.y_bus[n.slack]).to(self.idle) for n in networks]
+        self._slack_rows = [
+            torch.as_tensor(n.y_bus[n.slack], device=self.device).to(self.idle) for n in networks
+        ]
 
     def loaded(self, day: Tensor, t: Tensor, power_kw: Tensor) -> Tensor:
         """[B, N] complex voltages in p.u. with the batteries at powers [B, M] in kW.
@@ -154,7 +156,7 @@ class Voltages:
         return torch.cat(parts).to(self.dtype.to_complex()).view(self.net_load.shape)
 
     def _tensor(self, x: object) -> Tensor:
-        return torch.as_tensor(x).to(self.device, self.dtype)
+        return torch.as_tensor(x, device=self.device, dtype=self.dtype)
 
     def _no_solution(self, day: int, t: int) -> InputError:
         total = float(self.net_load[day, t].sum())

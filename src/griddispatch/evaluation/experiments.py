@@ -3,6 +3,10 @@
 A setting says what an agent learns from and what it sees. `SETTINGS` are the eight of the paper's
 Table 3; `VARIANTS` change one thing of the last of them: what is known about prices, or where the
 batteries must stand at midnight. Numbers of different information or end are never mixed.
+
+Settings of algorithms were chosen by agents that learnt from fit days only, on the validation days
+that they had not seen. With the settings fixed, the agents of the table learn from all training
+days, the validation days among them; these then choose only which of an agent's records is kept.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from griddispatch.agents.learning import Training
 from griddispatch.assets.storage import Storage
@@ -63,18 +68,23 @@ class Case:
     series: Series
     storage: Storage
     generated: Mapping[str, Days]
+    device: str = "cpu"
+    """Where agents learn."""
 
     @classmethod
-    def read(cls, raw: Path, series: Path, generated: Mapping[str, Path]) -> "Case":
+    def read(
+        cls, raw: Path, series: Path, generated: Mapping[str, Path], device: str = "cpu"
+    ) -> "Case":
         """Read the folder of raw data, the clean series, and the generated days of notebook 2.
 
         Raises
         ------
         InputError
-            A file is missing or wrong.
+            A file is missing or wrong, or there is no such device.
         """
         days = {primary: Days.read(path) for primary, path in generated.items()}
-        return cls(load_network(raw, 34), Series.read(series), Storage(), days)
+        network, clean = load_network(raw, 34), Series.read(series)
+        return cls(network, clean, Storage(), days, learning_device(device))
 
     def cell(
         self,
@@ -100,6 +110,7 @@ class Case:
             "storage": self.storage,
             # A short run of notebook 2 makes fewer days; it then trains on what there is.
             "generated": None if days is None else days.select(days.dates[:wanted]),
+            "device": self.device,
         }
 
 
@@ -120,6 +131,25 @@ class Cell:
     seconds: float
     updates: int
     memory_bytes: int
+
+
+def learning_device(name: str) -> str:
+    """The device that `name` stands for: itself, or for "auto" a CUDA device if there is one.
+
+    Results are the same bytes for the same seed on a CPU; on a CUDA device they differ from those
+    by rounding, and the small networks of the presets gain little from it.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, or there is no CUDA device.
+    """
+    known, there = ("auto", "cpu", "cuda"), torch.cuda.is_available()
+    if name not in known:
+        raise InputError(f"device is {name!r}; it must be one of {', '.join(known)}")
+    if name == "cuda" and not there:
+        raise InputError("device is 'cuda', but torch finds none here; take 'auto' or 'cpu'")
+    return name if name != "auto" else "cuda" if there else "cpu"
 
 
 def label(algorithm: str, setting: Setting, preset: str) -> dict[str, str]:
@@ -157,15 +187,16 @@ def training_feeder(
     setting: Setting = PLAIN,
     preset: str = "tuned",
     generated: Days | None = None,
+    device: str = "cpu",
 ) -> Feeder:
-    """The environment that an agent learns in: fit days of the primary set, and generated ones.
+    """The environment that an agent learns in: days of the primary set, and generated ones.
 
     Raises
     ------
     InputError
         The setting asks for generated days and none are given, or the other way round.
     """
-    days = series.days(splits.fit_days(series, setting.primary))
+    days = series.days(splits.training_days(series, setting.primary))
     if (setting.augmented != "none") != (generated is not None):
         raise InputError(f"{setting}: give generated days where it asks for them, and only there")
     if generated is not None:
@@ -176,6 +207,7 @@ def training_feeder(
         days,
         observation=information(preset, setting.prices),
         end_soc=setting.end_soc,
+        device=device,
     )
 
 
@@ -190,8 +222,9 @@ def train_and_test(
     series: Series,
     storage: Storage,
     generated: Days | None = None,
+    device: str = "cpu",
 ) -> Cell:
-    """Train on the days of a setting, choose on its validation days, test on both scopes.
+    """Train on the days of a setting, test on both scopes; see the module's text.
 
     Parameters
     ----------
@@ -203,21 +236,25 @@ def train_and_test(
         One agent each, trained side by side.
     network, series, storage, generated
         The case, and the generated days that join the measured ones, if the setting wants any.
+    device
+        Where it learns, "cpu" or "cuda"; tests run on the CPU.
     """
-    fit = training_feeder(network, series, storage, setting, preset, generated)
+    task = (network, series, storage, setting, preset, generated)
+    learning = training_feeder(*task, device)
     # Validation days are measured days, whatever the agent learns from.
-    validation = fit.on(series.days(splits.validation_days(series, setting.primary)))
+    validation = learning.on(series.days(splits.validation_days(series, setting.primary)))
     name = f"{algorithm} {preset}, {setting.primary} + {setting.augmented}"
     training = train(
-        fit, config, list(seeds), validation, progress=lambda line: print(f"{name}: {line}")
+        learning, config, list(seeds), validation, progress=lambda line: print(f"{name}: {line}")
     )
+    tests = learning if device == "cpu" else training_feeder(*task)
     columns = label(algorithm, setting, preset)
     return Cell(
         algorithm=algorithm,
         setting=setting,
         preset=preset,
         curve=training.curve.assign(**columns),
-        days=_tested(training, fit, series, seeds).assign(**columns),
+        days=_tested(training, tests, series, seeds).assign(**columns),
         actors=[policy.saved for policy in training.policies],
         seconds=training.seconds,
         updates=training.updates,
@@ -225,10 +262,10 @@ def train_and_test(
     )
 
 
-def _tested(training: Training, fit: Feeder, series: Series, seeds: Sequence[int]) -> pd.DataFrame:
+def _tested(training: Training, task: Feeder, series: Series, seeds: Sequence[int]) -> pd.DataFrame:
     tables = []
     for scope in SCOPES:
-        feeder = fit.on(series.days(scope_days(series, scope)))
+        feeder = task.on(series.days(scope_days(series, scope)))
         for policy, seed in zip(training.policies, seeds, strict=True):
             tables.append(evaluate({"": policy}, feeder).assign(scope=scope, seed=seed))
     return pd.concat(tables, ignore_index=True)

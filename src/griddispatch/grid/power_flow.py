@@ -98,10 +98,11 @@ def solve(
         A wrong shape, a tolerance or a number of iterations that is not positive, an unknown
         backend or precision, a network or a gradient that the backend does not model.
     """
-    p = torch.as_tensor(p_kw)
-    q = None if q_kvar is None else torch.as_tensor(q_kvar)
-    v = None if v_init is None else torch.as_tensor(v_init)
-    constant = None if constant_kw is None else torch.as_tensor(constant_kw)
+    p = torch.as_tensor(p_kw, device=device)
+    q, v, constant = (
+        None if x is None else torch.as_tensor(x, device=device)
+        for x in (q_kvar, v_init, constant_kw)
+    )
     for name, value in (("p_kw", p), ("q_kvar", q), ("constant_kw", constant), ("v_init", v)):
         if value is not None and (value.ndim != 2 or value.shape[1] != network.n_nodes):
             raise InputError(
@@ -114,7 +115,7 @@ def solve(
         raise InputError(f"tol and max_iter must be positive; they are {tol} and {max_iter}")
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"dtype is {dtype}; the power flow works in float32 and float64 only")
-    target = torch.device(device) if device is not None else p.device
+    target = p.device
     if constant is not None and not network.is_constant_power:
         return _beside_zip_loads(network, p, q, constant, v, backend, tol, max_iter, target, dtype)
     if constant is not None:
