@@ -3,17 +3,19 @@
     pip install "griddispatch[sb3]"
     python benchmarks/updates.py [--data data] [--out results/timings]
 
-An update is all that the algorithm does between two batches: drawing one from the memory, critic,
-actor (TD3: at every second), temperature, targets. Ours trains five agents in one update, so its
-time is divided by five; stable-baselines3 trains one. Both have networks of the same widths, the
-same batch, the same lengths of observation and action, Adam, and one thread. Settings that only one
-side has are off (critics that see more than the actor, Huber's error, clipped gradients).
+An update is all that the algorithm does between two batches: drawing one from the memory (PPO: from
+a rollout), critic, actor (TD3: at every second), temperature, targets. Ours trains five agents in
+one update, so its time is divided by five; stable-baselines3 trains one. Both have networks of the
+same widths, the same batch, the same lengths of observation and action, Adam, and one thread.
+Settings that only one side has are off (critics that see more than the actor, Huber errors, clipped
+gradients, PPO's advantages per battery).
 
 The contenders of a table row take turns; a time is the processor time of this process, which other
 programs on the machine change little, and the median of the rounds.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -26,7 +28,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from griddispatch.agents import ddpg, sac, td3
+from griddispatch.agents import ddpg, ppo, sac, td3
 from griddispatch.agents.networks import Streams
 from griddispatch.agents.replay import Replay
 from griddispatch.envs.cases import load_feeder
@@ -40,12 +42,14 @@ ROOT = Path(__file__).resolve().parents[1]
 AGENTS = 5
 SIZES = (((64, 64), 256), ((256, 256), 512))  # widths of the networks, batch
 MARK = ((64, 64), 2.5)  # widths, and how many times faster ours must be per agent
-OURS = {"DDPG": (ddpg, ddpg.DDPG), "TD3": (td3, td3.TD3), "SAC": (sac, sac.SAC)}
+OFF_POLICY = {"DDPG": (ddpg, ddpg.DDPG), "TD3": (td3, td3.TD3), "SAC": (sac, sac.SAC)}
 
 
 def stacked(name: str, hidden: tuple[int, ...], batch: int, feeder: Feeder) -> Callable[[], None]:
     """Return one update of five stacked agents, with a memory of random days."""
-    module, learner_of = OURS[name]
+    if name == "PPO":
+        return _stacked_ppo(hidden, batch, feeder)
+    module, learner_of = OFF_POLICY[name]
     config: Any = replace(
         module.PRESETS["tuned"],
         hidden=hidden,
@@ -66,10 +70,27 @@ def stacked(name: str, hidden: tuple[int, ...], batch: int, feeder: Feeder) -> C
     return lambda: learner.update(learner.view.draw(replay, batch, pick))
 
 
+def _stacked_ppo(hidden: tuple[int, ...], batch: int, feeder: Feeder) -> Callable[[], None]:
+    config = replace(
+        ppo.PRESETS["tuned"],
+        hidden=hidden,
+        batch=batch,
+        environments=64,
+        privileged_critic=False,
+        per_battery=False,
+        weight_decay=0.0,
+        gradient_clip=0.5,  # as the other side, which cannot do without
+    )
+    learner = ppo.PPO(config, feeder, list(range(AGENTS)))
+    samples = learner.roll_out()
+    batches = (b for _ in itertools.count() for b in learner.batches(samples))
+    return lambda: learner.update(next(batches))
+
+
 def single(
     name: str, hidden: tuple[int, ...], batch: int, feeder: Feeder, updates: int
 ) -> Callable[[], None]:
-    """Return `updates` updates of one agent of stable-baselines3, with a memory of random numbers.
+    """Return a turn of `updates` updates of one agent of stable-baselines3, on random numbers.
 
     Raises
     ------
@@ -94,17 +115,30 @@ def single(
         action_space = gymnasium.spaces.Box(-1, 1, (feeder.n_actions,))
 
     algorithm: Any = getattr(stable_baselines3, name)
+    memory: dict[str, Any] = {"buffer_size": 20_000}
+    if name == "PPO":
+        memory = {"n_steps": updates * batch, "n_epochs": 1}
     model = algorithm(
         "MlpPolicy",
         Blank(),
         batch_size=batch,
-        buffer_size=20_000,
         policy_kwargs={"net_arch": list(hidden)},
         seed=0,
         device="cpu",
+        **memory,
     )
     model.set_logger(Logger(folder=None, output_formats=[]))
     random = np.random.default_rng(0)
+    if name == "PPO":
+        one, start = torch.zeros(1), np.zeros(1)
+        for _ in range(updates * batch):
+            seen, action = (
+                random.normal(size=(1, feeder.n_observations)),
+                random.uniform(-1, 1, feeder.n_actions),
+            )
+            model.rollout_buffer.add(seen, action[None], random.normal(size=1), start, one, one)
+        model.rollout_buffer.compute_returns_and_advantage(one, start)
+        return lambda: model.train()
     for _ in range(6_000):
         before, after = random.normal(size=(2, 1, feeder.n_observations))
         action = random.uniform(-1, 1, (1, feeder.n_actions))
@@ -116,7 +150,7 @@ def measure(feeder: Feeder, rounds: int, updates: int) -> pd.DataFrame:
     """Time all algorithms in all sizes: milliseconds per update and agent."""
     rows = []
     for hidden, batch in SIZES:
-        for name in OURS:
+        for name in (*OFF_POLICY, "PPO"):
             own = stacked(name, hidden, batch, feeder)
             other = single(name, hidden, batch, feeder, updates)
 
