@@ -392,7 +392,7 @@ def test_a_smoke_build_says_so_on_its_first_page(project):
     before = paper.compile_paper(project)
     (project / "params.yaml").write_text("profile: smoke\n", encoding="utf-8")
     assert paper.compile_paper(project).sha256 != before.sha256
-    source = '#import "/paper/main.typ": is-test-build\n#metadata(is-test-build) <answer>'
+    source = '#import "/paper/lib.typ": is-test-build\n#metadata(is-test-build) <answer>'
     assert ask(project, source) == "true"
 
 
@@ -575,7 +575,7 @@ def test_a_variant_that_was_not_run_is_left_out(project):
 def test_who_beats_the_schedule_follows_from_the_intervals(project, points, words):
     write_csv(project / "results/rl_adn_gains.csv", gains(points))
     source = """
-    #import "/paper/main.typ": beside-schedule
+    #import "/paper/rl_adn.typ": beside-schedule
     #metadata(repr(beside-schedule("stress"))) <answer>
     """
     found = json.loads(ask(project, source))
@@ -625,7 +625,7 @@ MINUS, DASH, THIN = "\N{MINUS SIGN}", "\N{EM DASH}", "\N{THIN SPACE}"
 
 def test_numbers_on_the_page(project):
     source = """
-    #import "/paper/main.typ": fixed, whole, power
+    #import "/paper/lib.typ": fixed, whole, power
     #metadata((
       fixed(9.75, digits: 2), fixed(9, digits: 2), fixed(-0.04), fixed(-1.25, digits: 2),
       fixed(none),
