@@ -1,25 +1,18 @@
 """Let a dispatcher of frequency regulation play hours, and say how it did."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from griddispatch.agents.regulation_networks import Dispatcher
 from griddispatch.envs.regulation import TOLERANCE, Outcome, Regulation, State
 from griddispatch.envs.regulation_hours import DECISIONS
 from griddispatch.evaluation.regulation import mileage, performance_score, useful_mileage
 
 Float = NDArray[np.float64]
-
-
-class Dispatcher(Protocol):
-    """What `play` can run: set-points in MW for a batch of states."""
-
-    def act(self, env: Regulation, state: State) -> Tensor:
-        """[B, R] set-points at the states [B]."""
-        ...
 
 
 class Trace(NamedTuple):
