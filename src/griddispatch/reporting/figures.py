@@ -44,6 +44,26 @@ _POLICY = {
     "Price threshold": "#9EBE6D",
     "MPC": "#2D0F96",
 }
+# Dispatchers of frequency regulation, and the resources that they dispatch.
+_DISPATCH = {
+    "DeltaNet (pathwise)": "#C23F08",
+    "DeltaNet (PPO)": "#F2A11F",
+    "Monolithic PPO": "#0A80E8",
+    "Monolithic TD3": "#25BFF2",
+    "Tuned split": "#5A2259",
+    "Frequency split": "#A069A3",
+    "Merit order": "#9EBE6D",
+    "Pro-rata, capacity": "#377A57",
+    "Pro-rata, ramp": "#B5B5B5",
+    "Perfect foresight": "#000000",
+}
+_RESOURCE = {
+    "thermal": "#3F4F5F",
+    "hydro": "#0A80E8",
+    "LNG": "#A069A3",
+    "EV": "#377A57",
+    "BESS": "#F2A11F",
+}
 # Power-flow programs. They never share a figure with policies.
 _BACKEND = {
     "Dense": "#0A80E8",
@@ -64,15 +84,19 @@ _QUANTITY = {
 }
 _NEUTRAL = {"neutral": "#5F6368", "grid": "#DDDDDD", "accent": "#C23F08", "published": "#8C8C8C"}
 
-COLOUR: dict[str, str] = {**_POLICY, **_BACKEND, **_QUANTITY, **_NEUTRAL}
+COLOUR: dict[str, str] = {**_POLICY, **_DISPATCH, **_RESOURCE, **_BACKEND, **_QUANTITY, **_NEUTRAL}
 
 _MARKS = ("o", "s", "D", "^", "v", "*", ".", "P", "X", "h", "p")
 MARKER: dict[str, str] = {
-    name: mark for group in (_POLICY, _BACKEND) for name, mark in zip(group, _MARKS, strict=False)
+    name: mark
+    for group in (_POLICY, _DISPATCH, _BACKEND)
+    for name, mark in zip(group, _MARKS, strict=False)
 }
 LINE: dict[str, Any] = {
     **dict.fromkeys(("DDPG", "TD3", "SAC", "PPO", "Pathwise"), "-"),
     **dict.fromkeys(("Dense", "Sweep"), "-"),
+    "Perfect foresight": (0, (5, 1.2)),
+    "Tuned split": (0, (4, 1.2, 1, 1.2)),
     "Optimum": (0, (5, 1.2)),
     "Do nothing": (0, (1, 1)),
     "Fixed schedule": (0, (4, 1.2, 1, 1.2)),
