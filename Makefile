@@ -39,10 +39,11 @@ format: setup ## Bring code and notebooks into their committed form
 clean: ## Remove finished cells, executed notebooks and trials (results and .venv stay)
 	@rm -rf build/cells build/ipython build/notebooks build/staging scratch
 
+LOCKS := requirements.lock requirements-forecasting.lock
 # .venv is made anew, or brought up to date, when its note of what it holds is not the lock of today.
 # The note also names the folder, because a copied or moved .venv would run the code of the old one.
-setup: ## Create .venv from requirements.lock (the other targets do this when it is needed)
-	@note="$$(cat requirements.lock pyproject.toml | git hash-object --stdin) $$(pwd -P)"; \
+setup: ## Create .venv from the lock files (the other targets do this when it is needed)
+	@note="$$(cat $(LOCKS) pyproject.toml | git hash-object --stdin) $$(pwd -P)"; \
 	[ "$$(cat .venv/installed 2>/dev/null)" = "$$note" ] && exit 0; \
 	is311='import sys; sys.exit(sys.version_info[:2] != (3, 11))'; \
 	if ! .venv/bin/python -c "$$is311" 2>/dev/null; then \
@@ -56,7 +57,7 @@ setup: ## Create .venv from requirements.lock (the other targets do this when it
 	    fi; \
 	    "$$python" -m venv --clear .venv || exit 1; \
 	fi; \
-	echo "Installing $$(grep -c '^[^#]' requirements.lock) pinned packages into .venv" \
+	echo "Installing $$(cat $(LOCKS) | grep -c '^[^#]') pinned packages into .venv" \
 	    "(once; some minutes) ..."; \
-	$(PIP) -r requirements.lock && $(PIP) --no-index --no-deps --no-build-isolation -e . \
+	$(PIP) $(LOCKS:%=-r %) && $(PIP) --no-index --no-deps --no-build-isolation -e . \
 	    && printf '%s' "$$note" > .venv/installed

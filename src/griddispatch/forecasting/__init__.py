@@ -1,0 +1,1 @@
+"""Probabilistic forecasts of PV and load, a day ahead at every step."""
