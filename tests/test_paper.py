@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import invented_deltanet
 import pandas as pd
 import pytest
 import typst
@@ -28,6 +29,7 @@ FIGURES = (
     "10_dispatch",
     "10_training_time",
     "10_printed_bound",
+    *invented_deltanet.FIGURES,
 )
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="245" height="150"><rect width="9"/></svg>'
 
@@ -294,6 +296,7 @@ def write_project(root):
         write_json(root / f"results/timings/train_{name.lower()}.json", SECONDS)
     write_csv(root / "results/interoperability.csv", foreign_rewards())
     write_json(root / "results/own_task.json", OTHER)
+    invented_deltanet.write(root)
     for name in FIGURES:
         figure = root / "figures" / f"{name}.svg"
         figure.parent.mkdir(exist_ok=True)
@@ -374,6 +377,9 @@ def test_the_pdf_carries_no_date(project):
         ("results/rl_adn_summary.json", '"sigma": 400', '"sigma": 401'),
         ("results/rl_adn_results.csv", "85.5", "85.1"),
         ("results/rl_adn_gains.csv", "2.5", "2.7"),
+        ("results/deltanet.csv", "0.9717", "0.9727"),
+        ("results/deltanet_gains.csv", "13.7", "13.8"),
+        ("results/deltanet_summary.json", "450003", "350003"),
         ("results/rl_adn_augmentation.csv", "2.5", "2.7"),
         ("results/timings/training_time.csv", "0.5", "0.6"),
         ("results/timings/table4.csv", "11500.0", "11900.0"),
@@ -508,6 +514,7 @@ def test_a_row_that_stands_twice_is_named(project):
         "results/timings/table4.csv",
         "results/timings/train_ppo.json",
         "results/rl_adn_gains.csv",
+        "results/deltanet_summary.json",
         *(f"figures/{figure}.svg" for figure in FIGURES),
     ],
 )
@@ -665,3 +672,16 @@ def test_markup_in_a_cell_is_printed_as_it_stands(project):
         str(project / "paper/main.typ"), "<money>", root=str(project), ignore_system_fonts=True
     )
     assert json.dumps(special) in found
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(13.7, "lower than"), (-13.7, "higher than"), (0.5, "not clearly different")],
+)
+def test_who_regulates_better_follows_from_the_interval(project, value, words):
+    write_csv(project / "results/deltanet_gains.csv", invented_deltanet.gains(value))
+    source = """
+    #import "/paper/deltanet.typ": PATHWISE, SPLIT, compared, gain-of
+    #metadata(repr(compared(gain-of(PATHWISE, SPLIT)))) <answer>
+    """
+    assert words in ask(project, source)
