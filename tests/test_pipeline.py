@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 from griddispatch.pipeline import clean, notebook, processes, smoke, summary
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ("requirements.lock", "requirements-forecasting.lock")
 
 TOY = "from pathlib import Path\nfrom griddispatch.pipeline import paths\n"
 
@@ -348,7 +349,7 @@ class Setup:
         self.programs = folder / "programs"
         self.programs.mkdir()
         self.log = folder / "log"
-        for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        for name in ("Makefile", *LOCKS, "pyproject.toml"):
             shutil.copy(ROOT / name, self.root / name)
         for name in ("python3.11", "python3", "python"):
             self.program(self.programs / name, "exit 1")
@@ -397,15 +398,17 @@ def test_python_3_11_is_found_under_any_name(tmp_path: Path, name: str) -> None:
 def test_the_environment_is_made_once_and_follows_the_lock(tmp_path: Path) -> None:
     setup = Setup(tmp_path)
     setup.fake_python(setup.programs / "python3.11")
-    install = ["-r requirements.lock", "--no-index --no-deps --no-build-isolation -e ."]
+    locked = " ".join(f"-r {name}" for name in LOCKS)
+    install = [locked, "--no-index --no-deps --no-build-isolation -e ."]
     setup.make()
     assert setup.steps() == ["-m venv --clear .venv", *install]
     assert setup.make().stdout.count("Installing") == 0
     assert setup.steps() == []
-    with (setup.root / "requirements.lock").open("a") as lock:
-        lock.write("zzz==1\n")
-    setup.make()
-    assert setup.steps() == install
+    for name in LOCKS:
+        with (setup.root / name).open("a") as lock:
+            lock.write("zzz==1\n")
+        setup.make()
+        assert setup.steps() == install
     shutil.move(setup.root, tmp_path / "moved")
     setup.root = tmp_path / "moved"
     setup.make()

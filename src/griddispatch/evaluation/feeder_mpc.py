@@ -1,0 +1,81 @@
+"""The rolling horizon on the RL-ADN feeder, beside the fixed schedule and the optimum.
+
+All numbers here are of validation days (`splits.validation_days`); the test days of the feeder
+belong to the comparison of all its policies.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from griddispatch.agents.learning import Policy
+from griddispatch.agents.mpc import MPCPolicy
+from griddispatch.agents.rules import DoNothing, Schedule, fixed_schedule
+from griddispatch.assets.storage import Storage
+from griddispatch.data import splits
+from griddispatch.data.series import Series
+from griddispatch.envs.feeder import Feeder
+from griddispatch.errors import InputError
+from griddispatch.evaluation.rollout import evaluate
+from griddispatch.grid.network import Network
+from griddispatch.optimization.feeder_nlp import optimal_schedules
+
+PRIMARY = "all"
+POLICIES = (
+    "Do nothing",
+    "Fixed schedule",
+    "MPC, now",
+    "MPC, history",
+    "MPC, day-ahead",
+    "Optimum",
+)
+"""Names of `on_validation`; what follows MPC is the information about prices."""
+
+
+def on_validation(network: Network, series: Series, policy: str, days: int) -> pd.DataFrame:
+    """Fit one of `POLICIES` on the fit days and play validation days.
+
+    Parameters
+    ----------
+    network, series
+        The feeder and its days.
+    policy
+        A name of `POLICIES`.
+    days
+        Number of validation days, evenly spread over all of them.
+
+    Returns
+    -------
+    table
+        As of `rollout.evaluate`.
+
+    Raises
+    ------
+    InputError
+        There is no such policy, or too few or too many days are asked for.
+    """
+    if policy not in POLICIES:
+        raise InputError(f"no policy {policy!r}; take one of {', '.join(POLICIES)}")
+    every = splits.validation_days(series, PRIMARY)
+    if not 1 <= days <= len(every):
+        raise InputError(f"days is {days}; there are 1 to {len(every)} validation days")
+    picked = [every[k] for k in np.linspace(0, len(every) - 1, days).round().astype(int)]
+    fit = Feeder(network, Storage(), series.days(splits.fit_days(series, PRIMARY)))
+    played = fit.on(series.days(picked))
+    made: dict[str, Callable[[], Policy]] = {
+        "Do nothing": DoNothing,
+        "Fixed schedule": partial(fixed_schedule, fit),
+        "MPC, now": partial(MPCPolicy.fit, fit, "now"),
+        "MPC, history": partial(MPCPolicy.fit, fit, "history"),
+        "MPC, day-ahead": partial(MPCPolicy.fit, fit, "day-ahead"),
+        "Optimum": partial(_optimum, played),
+    }
+    chosen = made[policy]()
+    return evaluate({policy: chosen}, played)
+
+
+def _optimum(played: Feeder) -> Schedule:
+    best = optimal_schedules(played, range(len(played.days)))
+    return Schedule(np.stack([day.power_kw for day in best]))
