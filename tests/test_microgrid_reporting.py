@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot as plt
+from drawings import lines
 
 from griddispatch.agents.microgrid_rules import HeatLed, Numbers, TimeOfUse
 from griddispatch.assets.microgrid import preset
@@ -18,18 +18,12 @@ from griddispatch.evaluation.risk_experiments import Cell
 from griddispatch.evaluation.risk_measures import cvar, value_at_risk
 from griddispatch.evaluation.statistics import Interval
 from griddispatch.pipeline import records
-from griddispatch.reporting import figures, microgrid, microgrid_figures
+from griddispatch.reporting import microgrid, microgrid_figures
 
 OFF, LED, BEST = ("CHP off", 0.0), ("Tuned rule", 0.3), ("Perfect foresight", 0.0)
 
 
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRIDDISPATCH_ROOT", str(tmp_path))
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    figures.style()
-    yield tmp_path
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawing_project")
 
 
 @cache
@@ -57,10 +51,6 @@ def results():
 def traces():
     rules = {"CHP off, λ = 0": TimeOfUse(), "Tuned rule, λ = 0.3": HeatLed()}
     return {name: experiments.trace(environment(), r, 1) for name, r in rules.items()}
-
-
-def lines(ax):
-    return {str(line.get_label()): line for line in ax.get_lines()}
 
 
 def cell(policy="RU-TD3", weight=0.3, objective=(1.0, 3.0)):
@@ -109,11 +99,11 @@ def test_a_gap_is_what_a_policy_costs_above_the_bound():
     assert found.loc["Tuned rule", "low"] <= found.loc["Tuned rule", "high"]
 
 
-def test_the_table_has_a_line_per_policy_and_weight(project):
+def test_the_table_has_a_line_per_policy_and_weight(drawing_project):
     best = comparison.rows(table(), OFF).assign(policy=BEST[0])
     gaps = microgrid.gaps(comparison.resample(pd.concat([table(), best]), draws=9), BEST, 8)
     microgrid.write_results(results(), gaps, "one", "A caption.")
-    head, *body = (project / "scratch/paper/tables/one.csv").read_text().splitlines()
+    head, *body = (drawing_project / "scratch/paper/tables/one.csv").read_text().splitlines()
     assert head.startswith("Policy,λ,Mean (EUR/day),VaR95 (EUR/day),CVaR95 (EUR/day)")
     assert head.endswith("Gap to the bound (%)")
     assert [line.split(",")[:2] for line in body] == [["CHP off", "0.0"], ["Tuned rule", "0.3"]]
@@ -172,7 +162,7 @@ def test_the_best_learner_is_chosen_by_validation_days_alone():
         microgrid.best_by_validation(cells, 0.9)
 
 
-def test_settings_can_be_written_though_a_rule_has_no_limit(project):
+def test_settings_can_be_written_though_a_rule_has_no_limit(drawing_project):
     config = experiments.LEARNERS["RU-TD3, cloned"].config
     endless = replace(config, teacher=Numbers(20.0, 6.0, float("inf"), 10.0, 0.1))
     found = microgrid.settings(replace(cell(), config=endless))
@@ -184,16 +174,16 @@ def test_settings_can_be_written_though_a_rule_has_no_limit(project):
     )
 
 
-def test_policies_costs_curves_and_times_are_handed_on(project):
+def test_policies_costs_curves_and_times_are_handed_on(drawing_project):
     others = pd.DataFrame({"policy": ["a"], "cost": [1.0]})
     microgrid.hand_on([cell()], table(), {"mpc_s": 0.1234}, others)
-    kept = torch.load(project / "scratch/data/models/cvar_td3.pt")
+    kept = torch.load(drawing_project / "scratch/data/models/cvar_td3.pt")
     assert kept["policies"] == {"RU-TD3, λ = 0.3": [Saved.saved] * 2}
     off = comparison.rows(table(), OFF)["cost"].to_numpy()
     np.testing.assert_array_equal(kept["costs"]["CHP off, λ = 0"].numpy(), off[None])
-    assert len(pd.read_csv(project / "scratch/results/cvar_td3_curve.csv")) == 1
-    assert len(pd.read_csv(project / "scratch/results/cvar_td3_extensions.csv")) == 1
-    written = (project / "scratch/results/timings/cvar_td3.json").read_text()
+    assert len(pd.read_csv(drawing_project / "scratch/results/cvar_td3_curve.csv")) == 1
+    assert len(pd.read_csv(drawing_project / "scratch/results/cvar_td3_extensions.csv")) == 1
+    written = (drawing_project / "scratch/results/timings/cvar_td3.json").read_text()
     assert '"mpc_s": 0.123' in written
     assert '"seconds": 2.0' in written
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot as plt
+from drawings import lines
 
 from griddispatch.agents.regulation_rules import FrequencySplit, MeritOrder, ProRata
 from griddispatch.assets.regulation import preset
@@ -18,18 +18,12 @@ from griddispatch.evaluation.regulation_comparison import Violations
 from griddispatch.evaluation.regulation_experiments import ORDERS, PLAIN, Cell
 from griddispatch.evaluation.regulation_rollout import play
 from griddispatch.evaluation.statistics import Interval
-from griddispatch.reporting import figures, regulation, regulation_figures, regulation_hours
+from griddispatch.reporting import regulation, regulation_figures, regulation_hours
 
 RULES = {"Merit order": MeritOrder(), "Tuned split": FrequencySplit.untuned()}
 
 
-@pytest.fixture(autouse=True)
-def project(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRIDDISPATCH_ROOT", str(tmp_path))
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    figures.style()
-    yield tmp_path
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("drawing_project")
 
 
 @cache
@@ -55,10 +49,6 @@ def results():
     return comparison.results(table(), draws=20)
 
 
-def lines(ax):
-    return {str(line.get_label()): line for line in ax.get_lines()}
-
-
 # -- tables and words ---------------------------------------------------------------------
 
 
@@ -69,15 +59,15 @@ def test_the_resources_are_listed_with_their_units():
     assert np.isnan(found.loc["EV", "ramp, %/min"])
 
 
-def test_the_table_has_a_line_per_policy_and_only_what_differs(project):
+def test_the_table_has_a_line_per_policy_and_only_what_differs(drawing_project):
     regulation.write_results(results(), "one", "A caption.")
-    text = (project / "scratch/paper/tables/one.csv").read_text()
+    text = (drawing_project / "scratch/paper/tables/one.csv").read_text()
     head, *body = text.splitlines()
     assert head.startswith("Policy,S,C,D,P,l1 (%),J (%)")
     assert [line.split(",")[0] for line in body] == list(RULES)
     other = results().assign(fleet="easy")
     regulation.write_results(pd.concat([results(), other]), "two", "A caption.")
-    text = (project / "scratch/paper/tables/two.csv").read_text()
+    text = (drawing_project / "scratch/paper/tables/two.csv").read_text()
     assert text.startswith("Policy,Fleet,S")
     assert len(text.splitlines()) == 5
     J = results().loc[results()["metric"].eq("objective"), "mean"].iloc[0]
@@ -119,16 +109,16 @@ def test_verdicts_follow_the_numbers():
     assert not judged_claims(gain=(20.0, -1.0, 40.0))["below_tuned"]["holds"]
 
 
-def test_policies_curves_and_times_are_handed_on(project):
+def test_policies_curves_and_times_are_handed_on(drawing_project):
     curve = pd.DataFrame({"seed": [0], "update": [1], "validation": [0.5]})
     rule = Cell("rule", PLAIN, None, pd.DataFrame(), table(), [ProRata()], 2.0, 3)
     learner = Cell("learner", PLAIN, None, curve, table(), [Saved()], 1.0, 4)
     regulation.hand_on([rule, learner], table(), {"rule": 0.1234})
-    kept = torch.load(project / "scratch/data/models/deltanet.pt")
+    kept = torch.load(drawing_project / "scratch/data/models/deltanet.pt")
     assert kept == {regulation.name(learner): [{"weight": 1.0}]}
-    hours = pd.read_csv(project / "scratch/results/deltanet_hours.csv")
+    hours = pd.read_csv(drawing_project / "scratch/results/deltanet_hours.csv")
     assert len(hours) == 4
-    written = (project / "scratch/results/timings/deltanet.json").read_text()
+    written = (drawing_project / "scratch/results/timings/deltanet.json").read_text()
     assert '"rule": 0.123' in written
     assert '"seconds": 2.0' in written
 
