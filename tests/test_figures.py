@@ -23,7 +23,7 @@ from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
 from griddispatch.reporting import figures
 from griddispatch.reporting.feeder_drawing import branch_routes, draw_feeder, tree_layout
-from griddispatch.reporting.figures import COLOUR, LINE, MARKER
+from griddispatch.reporting.palette import COLOUR, LINE, MARKER
 
 LEARNERS = ["DDPG", "TD3", "SAC", "PPO", "Pathwise"]
 RULES = ["Do nothing", "Fixed schedule", "Yesterday's schedule", "Price threshold", "MPC"]
@@ -37,6 +37,17 @@ TOGETHER = {
         "lightsim2grid",
         "tensorpowerflow",
     ],
+    "microgrid": [
+        *("RU-TD3", "Quantile TD3", "Pathwise", "Published TD3", "TD3", "Tuned rule"),
+        *("CHP off", "Heat-led CHP", "MPC", "Perfect foresight"),
+    ],
+    "forecasters": ["TFT", "Boosted", "Linear", "Seasonal naive", "Persistence"],
+    "virtual plant": [
+        *("DROMARL", "Domain randomisation", "MADDPG", "Independent DDPG", "Margin rule"),
+        *("Priority list", "Mean plan", "Perfect foresight"),
+    ],
+    "demand models": ["VRNN", "GRU mixture", "Full history", "AR(1)"],
+    "sides": ["supply", "demand"],
     "quantities": ["load", "pv", "price", "net", "limit"],
 }
 

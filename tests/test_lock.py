@@ -22,8 +22,8 @@ def pins(name: str) -> dict[str, str]:
     return {canonicalize_name(package): pinned for package, pinned in found}
 
 
-FORECASTING = pins("requirements-forecasting.lock")
-LOCK = pins("requirements.lock") | FORECASTING
+SYSTEMS = pins("requirements-systems.lock")
+LOCK = pins("requirements.lock") | SYSTEMS
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -36,7 +36,7 @@ def needed(package: str) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-forecasting.lock", "requirements-peers.lock"]
+    "name", ["requirements.lock", "requirements-systems.lock", "requirements-peers.lock"]
 )
 def test_every_line_is_an_exact_pin_in_order(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
@@ -48,13 +48,13 @@ def test_every_line_is_an_exact_pin_in_order(name: str) -> None:
 
 def test_direct_dependencies_are_pinned_within_their_ranges() -> None:
     extras = PROJECT["optional-dependencies"]
-    direct = [*PROJECT["dependencies"], *extras["dev"], *extras["sb3"], *extras["forecasting"]]
+    direct = [*PROJECT["dependencies"], *extras["dev"], *extras["sb3"], *extras["systems"]]
     for requirement in map(Requirement, direct):
         assert Version(LOCK[canonicalize_name(requirement.name)]) in requirement.specifier
 
 
 def test_no_package_is_pinned_twice() -> None:
-    assert not FORECASTING.keys() & pins("requirements.lock").keys()
+    assert not SYSTEMS.keys() & pins("requirements.lock").keys()
 
 
 def test_the_peers_have_a_lock_that_does_not_contradict_the_first() -> None:
@@ -85,6 +85,6 @@ def test_the_tests_run_with_what_is_pinned() -> None:
 def test_conda_users_get_the_same_lock() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *others, last = environment["dependencies"]
-    assert last == {"pip": ["-r requirements.lock", "-r requirements-forecasting.lock", "-e ."]}
+    assert last == {"pip": ["-r requirements.lock", "-r requirements-systems.lock", "-e ."]}
     assert others == ["python=3.11", "pip", "git", "make"]
     assert PROJECT["requires-python"] == "==3.11.*"

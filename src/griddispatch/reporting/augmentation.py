@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from griddispatch.data.augmentation import Model
 from griddispatch.data.series import Days
-from griddispatch.reporting.figures import COLOUR, FULL
+from griddispatch.reporting.figures import FULL
+from griddispatch.reporting.palette import COLOUR
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from griddispatch.evaluation.comparison import BEST, IDLE, Kind
 from griddispatch.evaluation.metrics import PrintedBound
-from griddispatch.reporting.figures import COLOUR, COLUMN, FULL, LINE, MARKER
+from griddispatch.reporting.figures import COLUMN, FULL
+from griddispatch.reporting.palette import COLOUR, LINE, MARKER
 from griddispatch.reporting.tables import Column, write_table
 
 LEARNERS = ("DDPG", "TD3", "SAC", "PPO", "Pathwise")

@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
-from griddispatch.reporting.figures import COLOUR, FULL
+from griddispatch.reporting.figures import FULL
+from griddispatch.reporting.palette import COLOUR
 
 Float = NDArray[np.float64]
 

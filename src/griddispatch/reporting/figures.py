@@ -25,89 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from griddispatch.errors import InputError
 from griddispatch.pipeline import paths
+from griddispatch.reporting.palette import COLOUR, LINE
 
 # Sizes, in inches: one column and the full width of the paper.
 COLUMN = 3.4
 FULL = 7.0
-
-# Policies. Learners are bright, rules are muted, the two ends of the scale are black and grey.
-_POLICY = {
-    "DDPG": "#25BFF2",
-    "TD3": "#0A80E8",
-    "SAC": "#377A57",
-    "PPO": "#F2A11F",
-    "Pathwise": "#C23F08",
-    "Optimum": "#000000",
-    "Do nothing": "#B5B5B5",
-    "Fixed schedule": "#A069A3",
-    "Yesterday's schedule": "#5A2259",
-    "Price threshold": "#9EBE6D",
-    "MPC": "#2D0F96",
-}
-# Dispatchers of frequency regulation, and the resources that they dispatch.
-_DISPATCH = {
-    "DeltaNet (pathwise)": "#C23F08",
-    "DeltaNet (PPO)": "#F2A11F",
-    "Monolithic PPO": "#0A80E8",
-    "Monolithic TD3": "#25BFF2",
-    "Tuned split": "#5A2259",
-    "Frequency split": "#A069A3",
-    "Merit order": "#9EBE6D",
-    "Pro-rata, capacity": "#377A57",
-    "Pro-rata, ramp": "#B5B5B5",
-    "Perfect foresight": "#000000",
-}
-_RESOURCE = {
-    "thermal": "#3F4F5F",
-    "hydro": "#0A80E8",
-    "LNG": "#A069A3",
-    "EV": "#377A57",
-    "BESS": "#F2A11F",
-}
-# Power-flow programs. They never share a figure with policies.
-_BACKEND = {
-    "Dense": "#0A80E8",
-    "Sweep": "#C23F08",
-    "pandapower": "#404040",
-    "power-grid-model": "#4E9A73",
-    "lightsim2grid": "#C79BC9",
-    "tensorpowerflow": "#F2A11F",
-}
-# Quantities and the furniture of a figure.
-_QUANTITY = {
-    "load": "#3F4F5F",
-    "pv": "#E0A800",
-    "price": "#8E5AA8",
-    "net": "#0A80E8",
-    "limit": "#B3002D",
-    "battery": "#F2A11F",
-}
-_NEUTRAL = {"neutral": "#5F6368", "grid": "#DDDDDD", "accent": "#C23F08", "published": "#8C8C8C"}
-
-COLOUR: dict[str, str] = {**_POLICY, **_DISPATCH, **_RESOURCE, **_BACKEND, **_QUANTITY, **_NEUTRAL}
-
-_MARKS = ("o", "s", "D", "^", "v", "*", ".", "P", "X", "h", "p")
-MARKER: dict[str, str] = {
-    name: mark
-    for group in (_POLICY, _DISPATCH, _BACKEND)
-    for name, mark in zip(group, _MARKS, strict=False)
-}
-LINE: dict[str, Any] = {
-    **dict.fromkeys(("DDPG", "TD3", "SAC", "PPO", "Pathwise"), "-"),
-    **dict.fromkeys(("Dense", "Sweep"), "-"),
-    "Perfect foresight": (0, (5, 1.2)),
-    "Tuned split": (0, (4, 1.2, 1, 1.2)),
-    "Optimum": (0, (5, 1.2)),
-    "Do nothing": (0, (1, 1)),
-    "Fixed schedule": (0, (4, 1.2, 1, 1.2)),
-    "Yesterday's schedule": (0, (2.5, 1)),
-    "Price threshold": (0, (1, 2.2)),
-    "MPC": (0, (7, 1.5, 1, 1.5)),
-    "pandapower": (0, (5, 1.2)),
-    "power-grid-model": (0, (2.5, 1)),
-    "lightsim2grid": (0, (4, 1.2, 1, 1.2)),
-    "tensorpowerflow": (0, (1, 1)),
-}
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -146,7 +68,7 @@ _RC: Any = {  # keys are matplotlib's
     # data
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
-    "axes.prop_cycle": cycler(color=[_POLICY[n] for n in ("TD3", "PPO", "SAC", "Pathwise")]),
+    "axes.prop_cycle": cycler(color=[COLOUR[n] for n in ("TD3", "PPO", "SAC", "Pathwise")]),
 }
 
 

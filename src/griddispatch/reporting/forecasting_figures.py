@@ -13,16 +13,9 @@ from griddispatch.evaluation.forecasts import BANDS
 from griddispatch.forecasting.tft import Look
 from griddispatch.forecasting.windows import LEVELS, MEDIAN, Float, Steps, lit, truth
 from griddispatch.optimization.mpc_plant import DAY, STEP_H
-from griddispatch.reporting.figures import COLOUR, FULL
+from griddispatch.reporting.figures import FULL
+from griddispatch.reporting.palette import COLOUR, MARKER
 
-FORECASTER = {
-    "TFT": "#C23F08",
-    "Boosted": "#F2A11F",
-    "Linear": "#0A80E8",
-    "Seasonal naive": "#377A57",
-    "Persistence": "#A069A3",
-}
-_MARK = dict(zip(FORECASTER, ("o", "s", "D", "^", "v"), strict=True))
 _LEADS = np.arange(DAY) * STEP_H
 
 
@@ -44,7 +37,7 @@ def fans(quantiles: Float, data: Profiles, issue: int, name: str) -> Figure:
     fig, axes = plt.subplots(
         rows, min(count, 3), figsize=(FULL, 0.5 + 1.55 * rows), sharex=True, squeeze=False
     )
-    colour = FORECASTER.get(name, COLOUR["neutral"])
+    colour = COLOUR.get(name, COLOUR["neutral"])
     for ax, series, q, y in zip(axes.ravel(), data.names, quantiles, came, strict=False):
         for (band, (low, high)), alpha in zip(BANDS.items(), (0.45, 0.2), strict=True):
             edges = q[:, LEVELS.index(low)], q[:, LEVELS.index(high)]
@@ -79,7 +72,7 @@ def reliability(forecasts: Mapping[str, Float], data: Profiles, issues: Steps) -
         ax.plot([0, 1], [0, 1], color="black", linewidth=0.7)
         for name, quantiles in forecasts.items():
             below = (came[:, at, :, None] <= quantiles[:, at])[mask].mean(0)
-            ax.plot(LEVELS, below, color=FORECASTER[name], marker=_MARK[name], label=name)
+            ax.plot(LEVELS, below, color=COLOUR[name], marker=MARKER[name], label=name)
         ax.set(title=title, xlabel="level of the quantile")
     axes[0].set_ylabel("share that came below it")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -192,13 +185,13 @@ def skill_and_value(points: pd.DataFrame, x: str = "CRPS, % of the peak") -> Fig
         for who, own in part.groupby("forecaster", sort=False):
             for way, one in own.groupby("way", sort=False):
                 full = way == "stochastic"
-                face = FORECASTER[str(who)] if full else "white"
+                face = COLOUR[str(who)] if full else "white"
                 ax.plot(
                     one["error"],
                     one["above"],
                     linestyle="none",
-                    marker=_MARK[str(who)],
-                    color=FORECASTER[str(who)],
+                    marker=MARKER[str(who)],
+                    color=COLOUR[str(who)],
                     markerfacecolor=face,
                     markersize=5,
                     label=f"{who}, {way}",
@@ -235,4 +228,4 @@ def sensitivity(table: pd.DataFrame) -> Figure:
 
 def _colour(controller: str) -> str:
     """Colour of the forecaster that a controller relies on."""
-    return FORECASTER.get(controller.partition(",")[0], COLOUR["neutral"])
+    return COLOUR.get(controller.partition(",")[0], COLOUR["neutral"])

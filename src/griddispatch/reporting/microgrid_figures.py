@@ -14,35 +14,23 @@ from griddispatch.data.microgrid import HOURS, MicrogridDays
 from griddispatch.evaluation.risk_comparison import Key, rows
 from griddispatch.evaluation.risk_measures import ALPHA, cvar, value_at_risk
 from griddispatch.reporting import figures
-from griddispatch.reporting.figures import COLOUR, COLUMN, FULL
+from griddispatch.reporting.figures import COLUMN, FULL
+from griddispatch.reporting.palette import COLOUR
 
-_POLICY = {
-    "RU-TD3": "#F2A11F",
-    "Quantile TD3": "#25BFF2",
-    "Pathwise": "#C23F08",
-    "Published TD3": "#A069A3",
-    "TD3": "#0A80E8",
-    "Tuned rule": "#5A2259",
-    "CHP off": "#9EBE6D",
-    "Heat-led CHP": "#377A57",
-    "Published rule": "#B5B5B5",
-    "Scenario plan": "#8C8C8C",
-    "MPC": "#2D0F96",
-    "Perfect foresight": "#000000",
+_MARK = {
+    "RU-TD3": "o",
+    "Quantile TD3": "s",
+    "Pathwise": "D",
+    "Published TD3": "^",
+    "TD3": "v",
+    "Tuned rule": "*",
+    "CHP off": "P",
+    "Heat-led CHP": "X",
+    "Published rule": "h",
+    "Scenario plan": "p",
+    "MPC": "d",
+    "Perfect foresight": "<",
 }
-_SOURCE = {
-    "PV": "#E0A800",
-    "wind": "#25BFF2",
-    "CHP": "#C23F08",
-    "battery": "#F2A11F",
-    "import": "#8E5AA8",
-    "boiler": "#3F4F5F",
-    "lost": "#B3002D",
-    "curtailed": "#B5B5B5",
-}
-_MARK = dict(
-    zip(_POLICY, ("o", "s", "D", "^", "v", "*", "P", "X", "h", "p", "d", "<"), strict=True)
-)
 _DASH: dict[str, Any] = {"discrete": (0, (4, 1.2)), "cloned": (0, (1, 1)), "sampled": (0, (4, 1.2))}
 _FILL: dict[str, Any] = {"discrete": "left", "cloned": "none", "sampled": "none"}
 _FILL |= {"index fixed": "none"}
@@ -54,7 +42,7 @@ def look(policy: str) -> dict[str, Any]:
     """Colour and dash of a policy; a variant, named behind a comma, has its policy's colour."""
     base, _, variant = policy.partition(", λ")[0].partition(", ")
     dash = _DASH.get(variant or base, "-")
-    return {"color": _POLICY.get(base, COLOUR["neutral"]), "linestyle": dash}
+    return {"color": COLOUR.get(base, COLOUR["neutral"]), "linestyle": dash}
 
 
 def marker(policy: str) -> str:
@@ -135,11 +123,11 @@ def dispatch(trace: pd.DataFrame) -> Figure:
     middle.step(trace["hour"], trace["heat"], color="black", linewidth=1, where="post")
     low.step(trace["hour"], trace["price"], color=COLOUR["price"], where="post")
     other = low.twinx()
-    other.plot(trace["hour"], 100 * trace["soc"], color=_SOURCE["battery"])
+    other.plot(trace["hour"], 100 * trace["soc"], color=COLOUR["battery"])
     other.spines["right"].set_visible(True)
     other.grid(visible=False)
     other.set(ylim=(0, 100), ylabel="stored, %")
-    other.yaxis.label.set_color(_SOURCE["battery"])
+    other.yaxis.label.set_color(COLOUR["battery"])
     low.yaxis.label.set_color(COLOUR["price"])
     top.set_ylabel("electric power, kW\n(export below zero)")
     middle.set_ylabel("heat, kW")
@@ -158,7 +146,7 @@ def _stack(
 ) -> None:
     """Stack powers; only those `named` get into the legend, by default all."""
     shown = [name if named is None or name in named else f"_{name}" for name in parts]
-    colours = [_SOURCE[name] for name in parts]
+    colours = [COLOUR[name] for name in parts]
     ax.stackplot(hour, *parts.values(), labels=shown, colors=colours, linewidth=0, step="post")
 
 

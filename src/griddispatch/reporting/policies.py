@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from griddispatch.envs.feeder import Feeder
 from griddispatch.evaluation.rollout import Rollout
-from griddispatch.reporting.figures import COLOUR, COLUMN, FULL, LINE, band, label_ends
+from griddispatch.reporting.figures import COLUMN, FULL, band, label_ends
+from griddispatch.reporting.palette import COLOUR, LINE
 
 _DASHES = (":", "--", "-")
 _PANELS = {"reward": "reward", "profit": "profit", "penalty": "voltage penalty"}

@@ -8,7 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from griddispatch.reporting.figures import COLOUR, COLUMN, FULL
+from griddispatch.reporting.figures import COLUMN, FULL
+from griddispatch.reporting.palette import COLOUR
 
 Float = NDArray[np.float64]
 _DASHES = ("-", "--", "-.", ":")

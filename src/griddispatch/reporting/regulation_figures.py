@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from griddispatch.evaluation.regulation_experiments import ORDERS
 from griddispatch.reporting import figures
-from griddispatch.reporting.figures import COLOUR, COLUMN, FULL, MARKER
+from griddispatch.reporting.figures import COLUMN, FULL
+from griddispatch.reporting.palette import COLOUR, MARKER
 from griddispatch.reporting.regulation_hours import look
 
 

@@ -12,7 +12,8 @@ from matplotlib.patches import FancyBboxPatch
 from griddispatch.assets.regulation_resources import DISPATCH_S, STEP_S, SUBSTEPS, Battery
 from griddispatch.envs.regulation import Regulation
 from griddispatch.evaluation.regulation_rollout import Trace
-from griddispatch.reporting.figures import COLOUR, FULL, LINE
+from griddispatch.reporting.figures import FULL
+from griddispatch.reporting.palette import COLOUR, LINE
 
 
 def signals(samples: Mapping[str, np.ndarray]) -> Figure:
