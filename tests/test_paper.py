@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import invented_cvar_td3
 import invented_deltanet
 import pandas as pd
 import pytest
@@ -30,6 +31,7 @@ FIGURES = (
     "10_training_time",
     "10_printed_bound",
     *invented_deltanet.FIGURES,
+    *invented_cvar_td3.FIGURES,
 )
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="245" height="150"><rect width="9"/></svg>'
 
@@ -297,6 +299,7 @@ def write_project(root):
     write_csv(root / "results/interoperability.csv", foreign_rewards())
     write_json(root / "results/own_task.json", OTHER)
     invented_deltanet.write(root)
+    invented_cvar_td3.write(root)
     for name in FIGURES:
         figure = root / "figures" / f"{name}.svg"
         figure.parent.mkdir(exist_ok=True)
@@ -380,6 +383,10 @@ def test_the_pdf_carries_no_date(project):
         ("results/deltanet.csv", "0.9717", "0.9727"),
         ("results/deltanet_gains.csv", "13.7", "13.8"),
         ("results/deltanet_summary.json", "450003", "350003"),
+        ("results/cvar_td3.csv", "263.9", "264.9"),
+        ("results/cvar_td3_differences.csv", "11.3", "11.4"),
+        ("results/cvar_td3_gaps.csv", "3.7", "3.8"),
+        ("results/cvar_td3_summary.json", "2.0627", "2.0637"),
         ("results/rl_adn_augmentation.csv", "2.5", "2.7"),
         ("results/timings/training_time.csv", "0.5", "0.6"),
         ("results/timings/table4.csv", "11500.0", "11900.0"),
@@ -515,6 +522,7 @@ def test_a_row_that_stands_twice_is_named(project):
         "results/timings/train_ppo.json",
         "results/rl_adn_gains.csv",
         "results/deltanet_summary.json",
+        "results/cvar_td3_gaps.csv",
         *(f"figures/{figure}.svg" for figure in FIGURES),
     ],
 )
@@ -683,5 +691,19 @@ def test_who_regulates_better_follows_from_the_interval(project, value, words):
     source = """
     #import "/paper/deltanet.typ": PATHWISE, SPLIT, compared, gain-of
     #metadata(repr(compared(gain-of(PATHWISE, SPLIT)))) <answer>
+    """
+    assert words in ask(project, source)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(11.3, "lower than"), (-11.3, "higher than"), (0.5, "not clearly different")],
+)
+def test_whose_tail_is_shorter_follows_from_the_interval(project, value, words):
+    write_csv(project / "results/cvar_td3_differences.csv", invented_cvar_td3.differences(value))
+    source = """
+    #import "/paper/deltanet.typ": compared
+    #import "/paper/cvar_td3.typ": AVERSE, NEUTRAL, cut
+    #metadata(repr(compared(cut(AVERSE, NEUTRAL, "cvar95")))) <answer>
     """
     assert words in ask(project, source)
