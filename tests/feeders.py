@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from griddispatch.assets.storage import Storage
-from griddispatch.data.series import Days
+from griddispatch.data.series import Days, Series
 from griddispatch.envs.feeder import Feeder
 from griddispatch.grid.network import Network
 
@@ -84,3 +85,20 @@ def small_feeder(**options: Any) -> Feeder:
     storage = options.pop("storage", Storage(nodes=(3, 6)))
     days = options.pop("days", made_up_days())
     return Feeder(chain(6, ohm=1.2), storage, days, **options)
+
+
+def half_year() -> Series:
+    """Days of the published half-year, so that its splits apply, on the small feeder's nodes."""
+    index = pd.date_range("2020-09-29", "2020-10-12", freq="15min", inclusive="left", tz="UTC")
+    days = made_up_days(len(index) // 96)
+    flat = {
+        name: getattr(days, name).reshape(len(index), -1) for name in ("load", "pv", "reactive")
+    }
+    return Series(
+        name="made up",
+        index=index,
+        nodes=days.nodes,
+        price=days.price.ravel(),
+        repairs=pd.DataFrame(),
+        **flat,
+    )

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from feeders import made_up_days, small_feeder
+from feeders import half_year, made_up_days, small_feeder
 from matplotlib import pyplot as plt
 
 from griddispatch.agents import pathwise, td3
 from griddispatch.agents.learning import Actor
 from griddispatch.assets.storage import Storage
 from griddispatch.data import splits
-from griddispatch.data.series import Days, Series
+from griddispatch.data.series import Days
 from griddispatch.envs.observations import observe
 from griddispatch.errors import InputError
 from griddispatch.evaluation import experiments, interoperability, training_time
@@ -28,23 +28,6 @@ from griddispatch.reporting import comparisons, policies, training
 ROOT = Path(__file__).resolve().parents[1]
 BATTERIES = Storage(nodes=(3, 6))
 TINY = replace(pathwise.PRESETS["tuned"], updates=2, environments=2, hidden=(8,), paired_days=0)
-
-
-def half_year() -> Series:
-    """Days of the published half-year, so that its splits apply, on the small feeder's nodes."""
-    index = pd.date_range("2020-09-29", "2020-10-12", freq="15min", inclusive="left", tz="UTC")
-    days = made_up_days(len(index) // 96)
-    flat = {
-        name: getattr(days, name).reshape(len(index), -1) for name in ("load", "pv", "reactive")
-    }
-    return Series(
-        name="made up",
-        index=index,
-        nodes=days.nodes,
-        price=days.price.ravel(),
-        repairs=pd.DataFrame(),
-        **flat,
-    )
 
 
 def cell(setting: Setting = SETTINGS[0], generated: Days | None = None) -> experiments.Cell:

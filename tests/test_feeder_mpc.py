@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from feeders import made_up_days, small_feeder
+from feeders import half_year, made_up_days, small_feeder
 
 from griddispatch.agents.mpc import MPCPolicy
 from griddispatch.agents.rules import Schedule, fixed_schedule
 from griddispatch.data.series import Days
+from griddispatch.data.splits import training_days
 from griddispatch.envs.feeder import Feeder, State
 from griddispatch.envs.observations import Prices
 from griddispatch.errors import InputError
-from griddispatch.evaluation.feeder_mpc import on_validation
+from griddispatch.evaluation.feeder_mpc import on_dates, on_validation
 from griddispatch.evaluation.rollout import evaluate
 from griddispatch.optimization.arbitrage import arbitrage_schedule
 
@@ -115,3 +116,15 @@ def test_what_it_cannot_do_is_named() -> None:
         policy.act(feeder, start._replace(t=torch.arange(len(start.t))))
     with pytest.raises(InputError, match="no policy 'Oracle'"):
         on_validation(feeder.network, None, "Oracle", 1)  # type: ignore[arg-type]
+
+
+def test_dates_are_played_with_a_fit_that_did_not_see_them() -> None:
+    feeder, series, dates = small_feeder(), half_year(), ["2020-09-30", "2020-10-08"]
+    made = on_dates(feeder.network, series, feeder.storage, "history", dates, "initial")
+    assert list(made["date"]) == dates
+    assert set(made["end_soc"]) == {"initial"}
+    assert set(made["information"]) == {"history"}
+    learned = series.days(training_days(series, "all"))
+    fit = Feeder(feeder.network, feeder.storage, learned, end_soc="initial")
+    same = evaluate({"MPC": MPCPolicy.fit(fit, "history")}, fit.on(series.days(dates)))
+    assert np.array_equal(made["reward"], same["reward"])

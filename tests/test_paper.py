@@ -187,6 +187,9 @@ def kinds():
         yield "Price threshold", "all", "", "", end
         yield "Yesterday's schedule", "", "", "", end
         yield "Fixed schedule", "all", "", "", end
+    for information in ("now", "history", "day-ahead"):
+        yield "MPC", "all", "none", information, "free"
+    yield "MPC", "all", "none", "history", "initial"
     for name in LEARNERS:
         if name != "Pathwise":
             yield f"{name} as printed, 20 days", "all", "none", "printed", "free"
@@ -223,7 +226,7 @@ def results():
 
 
 def gains(points=2.5):
-    for policy in LEARNERS:
+    for policy in (*LEARNERS, "MPC"):
         for scope in ("test", "stress"):
             interval = {"points": points, "low": points - 1, "high": points + 1}
             yield {"policy": policy, "scope": scope, **interval}

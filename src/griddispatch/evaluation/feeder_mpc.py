@@ -1,10 +1,10 @@
 """The rolling horizon on the RL-ADN feeder, beside the fixed schedule and the optimum.
 
-All numbers here are of validation days (`splits.validation_days`); the test days of the feeder
-belong to the comparison of all its policies.
+`on_validation` plays validation days (`splits.validation_days`), on which settings are chosen;
+`on_dates` any days, for the comparison of all policies of the feeder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,8 @@ from griddispatch.agents.rules import DoNothing, Schedule, fixed_schedule
 from griddispatch.assets.storage import Storage
 from griddispatch.data import splits
 from griddispatch.data.series import Series
-from griddispatch.envs.feeder import Feeder
+from griddispatch.envs.feeder import EndSoc, Feeder
+from griddispatch.envs.observations import Prices
 from griddispatch.errors import InputError
 from griddispatch.evaluation.rollout import evaluate
 from griddispatch.grid.network import Network
@@ -74,6 +75,44 @@ def on_validation(network: Network, series: Series, policy: str, days: int) -> p
     }
     chosen = made[policy]()
     return evaluate({policy: chosen}, played)
+
+
+def on_dates(
+    network: Network,
+    series: Series,
+    storage: Storage,
+    information: Prices,
+    dates: Sequence[str],
+    end_soc: EndSoc = "free",
+) -> pd.DataFrame:
+    """Fit the forecasts on all training days and play dates, as the rules of the feeder do.
+
+    Parameters
+    ----------
+    network, series, storage
+        The feeder, its days and its batteries.
+    information
+        What is known of the prices; see `agents.mpc`.
+    dates
+        ISO dates of the series.
+    end_soc
+        Where the batteries must stand at the end of a day; see `Feeder`.
+
+    Returns
+    -------
+    table
+        As of `rollout.evaluate`, with the columns `information` and `end_soc`.
+
+    Raises
+    ------
+    InputError
+        A date is not in the series, or the information is unknown.
+    """
+    training = series.days(splits.training_days(series, PRIMARY))
+    fit = Feeder(network, storage, training, end_soc=end_soc)
+    policy = MPCPolicy.fit(fit, information)
+    table = evaluate({"MPC": policy}, fit.on(series.days(dates)))
+    return table.assign(information=information, end_soc=end_soc)
 
 
 def _optimum(played: Feeder) -> Schedule:
