@@ -160,7 +160,7 @@ def test_attention_is_drawn_by_lead() -> None:
     variables = pd.DataFrame(
         {"group": ["past", "past", "ahead"], "variable": ["a", "b", "c"], "weight": [0.2, 0.8, 1]}
     )
-    look = Look(variables, np.full((DAY, 2 * DAY), 1 / (2 * DAY)))
+    look = Look(variables, np.full((24, 48), 1 / 48))
     fig = forecasting_figures.attention({"pv": look, "load": look})
     assert [bar.get_width() for bar in fig.axes[0].patches] == pytest.approx([20, 80] * 2)
     assert len(fig.axes[2].get_lines()) == 5

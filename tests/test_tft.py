@@ -57,7 +57,7 @@ def test_training_keeps_its_best_check_and_repeats_itself(data: Profiles, tft: T
 def test_weights_of_variables_and_attention_sum_to_one(data: Profiles, tft: TFT) -> None:
     look = tft.look(data, data.issues("test", 60), [0, 4])
     assert look.variables.groupby("group")["weight"].sum().to_numpy() == pytest.approx(1, abs=1e-5)
-    assert look.attention.shape == (DAY, 2 * DAY)
+    assert look.attention.shape == (24, 48)
     assert look.attention.sum(1) == pytest.approx(1, abs=1e-5)
     with pytest.raises(InputError, match="an issue or more"):
         tft.look(data, data.issues("test")[:0])

@@ -57,17 +57,22 @@ class Linear:
 
     def forecast(self, data: Profiles, issues: Steps) -> Float:
         """[I, N, 96, Q] quantiles in kW."""
-        group = np.searchsorted(EDGES, np.arange(DAY), side="right") - 1
         parts = [np.empty((0, len(data.names), DAY, len(LEVELS)))]
         for part in chunks(issues):
             windows = Windows.of(data, part)
-            made = np.empty((len(part), len(data.names), DAY, len(LEVELS)))
-            for kind in KINDS:
-                for n in data.of(kind):
-                    x = linear_inputs(windows, data, n)
-                    made[:, n] = np.einsum("ikp,kqp->ikq", x, self.coefficients[kind][group])
-            parts.append(finished(made, windows, data))
+            parts.append(finished(self.of(windows, data), windows, data))
         return np.concatenate(parts)
+
+    def of(self, windows: Windows, data: Profiles, levels: slice = slice(None)) -> Float:
+        """[I, N, 96, Q] quantiles, or some of them, in shares of the capacity, as the lines say."""
+        group = np.searchsorted(EDGES, np.arange(DAY), side="right") - 1
+        made = np.empty((len(windows.hour), len(data.names), DAY, len(LEVELS[levels])))
+        for kind in KINDS:
+            for n in data.of(kind):
+                x = linear_inputs(windows, data, n)
+                lines = self.coefficients[kind][group][:, levels]
+                made[:, n] = np.einsum("ikp,kqp->ikq", x, lines)
+        return made
 
 
 @dataclass(frozen=True)

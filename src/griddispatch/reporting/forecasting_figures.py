@@ -11,6 +11,7 @@ from griddispatch.data.profiles import Kind, Profiles
 from griddispatch.evaluation.closed_loop import Run
 from griddispatch.evaluation.forecasts import BANDS
 from griddispatch.forecasting.tft import Look
+from griddispatch.forecasting.tft_inputs import HOURS
 from griddispatch.forecasting.windows import LEVELS, MEDIAN, Float, Steps, lit, truth
 from griddispatch.optimization.mpc_plant import DAY, STEP_H
 from griddispatch.reporting.figures import FULL
@@ -95,12 +96,12 @@ def attention(looks: Mapping[Kind, Look]) -> Figure:
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
     axes[0, 1].legend(loc="lower right")
-    steps = (np.arange(2 * DAY) - DAY) * STEP_H
+    hours = np.arange(2 * HOURS) - HOURS
     hues = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, 4))
     for ax, (kind, look) in zip(axes[1], looks.items(), strict=True):
-        for lead, hue in zip((0, 23, 47, 95), hues, strict=True):
+        for lead, hue in zip((0, 5, 11, 23), hues, strict=True):
             line = 100 * look.attention[lead]
-            ax.plot(steps, line, color=hue, linewidth=0.9, label=f"lead {(lead + 1) / 4:g} h")
+            ax.plot(hours, line, color=hue, linewidth=0.9, label=f"lead {lead + 1} h")
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set(xlabel="hours from the issue", title=f"attention, {titles[kind]}", ylim=(0, None))
     axes[1, 0].set_ylabel("weight, %")

@@ -223,7 +223,8 @@ def frontier(results: pd.DataFrame) -> Figure:
 
 
 def _name_ends(ax: Axes, x: "pd.Series[float]", y: "pd.Series[float]", colour: str) -> None:
-    for weight in (x.index[0], x.index[-1]):
+    # Of two weights one name is enough, and two would lie on each other where lines are short.
+    for weight in x.index[[0, -1]] if len(x) > 2 else x.index[:1]:
         ax.annotate(
             f"λ {weight:g}",
             (x[weight], y[weight]),
