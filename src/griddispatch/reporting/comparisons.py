@@ -52,7 +52,11 @@ def captured_values(results: pd.DataFrame) -> Figure:
 
 
 def captured_by(
-    results: pd.DataFrame, groups: Sequence[tuple[str, pd.Series]], rule: str, title: str
+    results: pd.DataFrame,
+    groups: Sequence[tuple[str, pd.Series]],
+    rule: str,
+    title: str,
+    beside: Sequence[str] = (),
 ) -> Figure:
     """Draw each learner's captured value over groups of rows, such as the settings of Table 3.
 
@@ -66,10 +70,12 @@ def captured_by(
         A policy without learning, drawn as a line across.
     title
         What the groups are, for the axis.
+    beside
+        Policies that are drawn like the learners, and after them.
     """
     part = results[results["metric"].eq("captured")]
     scopes = list(part["scope"].unique())
-    learners = [name for name in LEARNERS if part["policy"].eq(name).any()]
+    learners = [name for name in (*LEARNERS, *beside) if part["policy"].eq(name).any()]
     fig, axes = plt.subplots(len(scopes), 1, figsize=(FULL, 1.9 * len(scopes)), sharex=True)
     for ax, scope in zip(axes, scopes, strict=True):
         here = part[part["scope"].eq(scope)]
