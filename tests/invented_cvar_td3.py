@@ -24,6 +24,7 @@ METRICS = {
 }
 SUMMARY = {
     "sizes": {"train": 2003, "validation": 503, "test": 1997, "bound": 43, "mpc": 7, "seeds": 6},
+    "learners": {"RU-TD3, λ = 0.3": {"rounds": 53, "environments": 67}},
     "averse": AVERSE,
     "neutral": NEUTRAL,
     "best_neutral": RULE,
