@@ -124,9 +124,14 @@ def test_the_sum_of_pv_is_covered_by_bands_that_are_wide() -> None:
 def test_all_is_handed_on(drawing_project) -> None:
     daily = comparison.daily_costs(driven())
     tests = pd.DataFrame({"series": ["load"], "p": [0.5]})
-    forecasting.hand_on(results(), scores(), tests, daily, {"a": 1}, {"b": 2.0})
+    made = {"claims": {"full ms": {"holds": True}, "synthetic: coverage": {"holds": False}}}
+    forecasting.hand_on(results(), scores(), tests, daily, {"a": 1, **made}, {"b": 2.0})
     names = ("", "_scores", "_tests", "_days")
     assert all((drawing_project / f"scratch/results/tft_mpc{name}.csv").exists() for name in names)
+    text = (drawing_project / "scratch/results/tft_mpc_summary.json").read_text()
+    assert "full ms" not in text
+    assert "coverage" in text
+    assert "full ms" in (drawing_project / "scratch/results/timings/tft_mpc.json").read_text()
     kept = pd.read_csv(drawing_project / "scratch/results/tft_mpc_days.csv")
     assert kept["cost"].sum() == pytest.approx(sum(d.run.cost for d in driven()), rel=1e-4)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import invented_cvar_td3
 import invented_deltanet
+import invented_tft_mpc
 import pandas as pd
 import pytest
 import typst
@@ -32,6 +33,7 @@ FIGURES = (
     "10_printed_bound",
     *invented_deltanet.FIGURES,
     *invented_cvar_td3.FIGURES,
+    *invented_tft_mpc.FIGURES,
 )
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="245" height="150"><rect width="9"/></svg>'
 
@@ -303,6 +305,7 @@ def write_project(root):
     write_json(root / "results/own_task.json", OTHER)
     invented_deltanet.write(root)
     invented_cvar_td3.write(root)
+    invented_tft_mpc.write(root)
     for name in FIGURES:
         figure = root / "figures" / f"{name}.svg"
         figure.parent.mkdir(exist_ok=True)
@@ -390,6 +393,9 @@ def test_the_pdf_carries_no_date(project):
         ("results/cvar_td3_differences.csv", "11.3", "11.4"),
         ("results/cvar_td3_gaps.csv", "3.7", "3.8"),
         ("results/cvar_td3_summary.json", "2.0627", "2.0637"),
+        ("results/tft_mpc_scores.csv", "1.73", "1.74"),
+        ("results/tft_mpc.csv", "149.7", "147.7"),
+        ("results/tft_mpc_summary.json", "96.3", "96.4"),
         ("results/rl_adn_augmentation.csv", "2.5", "2.7"),
         ("results/timings/training_time.csv", "0.5", "0.6"),
         ("results/timings/table4.csv", "11500.0", "11900.0"),
@@ -526,6 +532,7 @@ def test_a_row_that_stands_twice_is_named(project):
         "results/rl_adn_gains.csv",
         "results/deltanet_summary.json",
         "results/cvar_td3_gaps.csv",
+        "results/tft_mpc.csv",
         *(f"figures/{figure}.svg" for figure in FIGURES),
     ],
 )
@@ -571,9 +578,12 @@ def test_a_variant_that_was_not_run_is_left_out(project):
     assert "SAC" not in before
     path = project / "results/rl_adn_results.csv"
     table = read_csv(path)
-    write_csv(path, [r for r in table if r["information"] != "day-ahead"])
+    learners = [r for r in table if r["policy"] != "MPC"]
+    others = [r for r in table if r["policy"] == "MPC"]
+    known = [r for r in learners if r["information"] != "day-ahead"]
+    write_csv(path, [*known, *others])
     assert on_page(project, "<information>") != before
-    write_csv(path, [r for r in table if r["information"] not in ("now", "day-ahead")])
+    write_csv(path, [r for r in known if r["information"] != "now"] + others)
     assert "TD3" not in on_page(project, "<information>")
     paper.compile_paper(project)
     learned = ("TD3", "PPO")

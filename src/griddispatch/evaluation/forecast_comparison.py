@@ -22,6 +22,7 @@ from griddispatch.evaluation.statistics import DRAWS, LEVEL, Float, Interval
 BLOCK_DAYS = 7
 WORTH = 0.02  # of the cost; a smaller gap is too small to be shared out
 
+_NOT_SHOWN = ("cost", "solve ms")  # said otherwise; differs by run
 NOTHING = Interval(np.nan, np.nan, np.nan)
 
 
@@ -142,7 +143,7 @@ def results(
     table
         case, controller; cost, low, high in EUR per day; above, by how many % the cost exceeds that
         of perfect foresight, with its interval; "captured NAME" with low and high for each
-        reference; and the other columns of `Run.summary`.
+        reference; and the other columns of `Run.summary`, but for times, which differ by run.
     """
     daily = daily_costs(driven)
     lines = []
@@ -159,7 +160,7 @@ def results(
             shared = captured(daily, case, who, reference, draws)
             names = (f"captured {reference}{end}" for end in ("", " low", " high"))
             line |= dict(zip(names, shared, strict=True))
-        line |= {k: v for k, v in d.run.summary().items() if k != "cost"}
+        line |= {k: v for k, v in d.run.summary().items() if k not in _NOT_SHOWN}
         lines.append(line)
     return pd.DataFrame(lines)
 

@@ -66,7 +66,8 @@ class Linear:
     def of(self, windows: Windows, data: Profiles, levels: slice = slice(None)) -> Float:
         """[I, N, 96, Q] quantiles, or some of them, in shares of the capacity, as the lines say."""
         group = np.searchsorted(EDGES, np.arange(DAY), side="right") - 1
-        made = np.empty((len(windows.hour), len(data.names), DAY, len(LEVELS[levels])))
+        count = len(range(*levels.indices(len(LEVELS))))
+        made = np.empty((len(windows.hour), len(data.names), DAY, count))
         for kind in KINDS:
             for n in data.of(kind):
                 x = linear_inputs(windows, data, n)

@@ -71,7 +71,7 @@ class Settings:
 
     hidden: int = 16
     heads: int = 2
-    dropout: float = 0.1
+    dropout: float = 0.2
     iterations: int = 1_200
     batch: int = 64
     rate: float = 4e-3

@@ -95,7 +95,7 @@ def attention(looks: Mapping[Kind, Look]) -> Figure:
         ax.set(xlabel="weight, %", title=f"inputs, {head}")
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
-    axes[0, 1].legend(loc="lower right")
+    axes[0, 1].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     hours = np.arange(2 * HOURS) - HOURS
     hues = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, 4))
     for ax, (kind, look) in zip(axes[1], looks.items(), strict=True):
