@@ -11,6 +11,7 @@ from pathlib import Path
 
 import invented_cvar_td3
 import invented_deltanet
+import invented_dromarl
 import invented_tft_mpc
 import pandas as pd
 import pytest
@@ -34,6 +35,7 @@ FIGURES = (
     *invented_deltanet.FIGURES,
     *invented_cvar_td3.FIGURES,
     *invented_tft_mpc.FIGURES,
+    *invented_dromarl.FIGURES,
 )
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="245" height="150"><rect width="9"/></svg>'
 
@@ -306,6 +308,7 @@ def write_project(root):
     invented_deltanet.write(root)
     invented_cvar_td3.write(root)
     invented_tft_mpc.write(root)
+    invented_dromarl.write(root)
     for name in FIGURES:
         figure = root / "figures" / f"{name}.svg"
         figure.parent.mkdir(exist_ok=True)
@@ -396,6 +399,11 @@ def test_the_pdf_carries_no_date(project):
         ("results/tft_mpc_scores.csv", "1.73", "1.74"),
         ("results/tft_mpc.csv", "149.7", "147.7"),
         ("results/tft_mpc_summary.json", "96.3", "96.4"),
+        ("results/dromarl.csv", "29713.0", "29813.0"),
+        ("results/dromarl_differences.csv", "11.3", "11.4"),
+        ("results/dromarl_radius.csv", "31337.0", "31437.0"),
+        ("results/dromarl_world.csv", "1.373", "1.383"),
+        ("results/dromarl_summary.json", "19.73", "19.83"),
         ("results/rl_adn_augmentation.csv", "2.5", "2.7"),
         ("results/timings/training_time.csv", "0.5", "0.6"),
         ("results/timings/table4.csv", "11500.0", "11900.0"),
@@ -533,6 +541,7 @@ def test_a_row_that_stands_twice_is_named(project):
         "results/deltanet_summary.json",
         "results/cvar_td3_gaps.csv",
         "results/tft_mpc.csv",
+        "results/dromarl.csv",
         *(f"figures/{figure}.svg" for figure in FIGURES),
     ],
 )
