@@ -1,7 +1,7 @@
 # griddispatch. `make` alone lists what there is to make; it works from any folder with `make -C`.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test smoke lab format clean
+.PHONY: help setup reproduce test smoke verify lab format clean
 MAKEFLAGS += --no-print-directory
 unexport PYTHONPATH PYTHONHOME
 
@@ -25,6 +25,10 @@ test: setup ## Check style and types, run the tests, run the whole pipeline at i
 
 smoke: setup ## Run the whole pipeline at its smallest size, in a temporary clone
 	@$(VENV) python -m griddispatch.pipeline.smoke
+
+PROFILE ?= smoke
+verify: setup ## Run it again in a clone, compare every published number (PROFILE=reduced: all)
+	@$(VENV) python -m griddispatch.pipeline.verify --profile $(PROFILE)
 
 lab: setup ## Open the notebooks in JupyterLab; it saves them without outputs
 	@$(VENV) python -m jupyterlab --ServerApp.root_dir="$$(pwd -P)" \

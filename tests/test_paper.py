@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import invented_claims
 import invented_cvar_td3
 import invented_deltanet
 import invented_dromarl
@@ -36,6 +37,7 @@ FIGURES = (
     *invented_cvar_td3.FIGURES,
     *invented_tft_mpc.FIGURES,
     *invented_dromarl.FIGURES,
+    *invented_claims.FIGURES,
 )
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="245" height="150"><rect width="9"/></svg>'
 
@@ -309,6 +311,7 @@ def write_project(root):
     invented_cvar_td3.write(root)
     invented_tft_mpc.write(root)
     invented_dromarl.write(root)
+    invented_claims.write(root)
     for name in FIGURES:
         figure = root / "figures" / f"{name}.svg"
         figure.parent.mkdir(exist_ok=True)
@@ -404,6 +407,9 @@ def test_the_pdf_carries_no_date(project):
         ("results/dromarl_radius.csv", "31337.0", "31437.0"),
         ("results/dromarl_world.csv", "1.373", "1.383"),
         ("results/dromarl_summary.json", "19.73", "19.83"),
+        ("results/claims.csv", "29.3", "29.4"),
+        ("results/timings/claims.csv", "4.3", "4.4"),
+        ("results/what_to_use.csv", "93.7", "93.8"),
         ("results/rl_adn_augmentation.csv", "2.5", "2.7"),
         ("results/timings/training_time.csv", "0.5", "0.6"),
         ("results/timings/table4.csv", "11500.0", "11900.0"),
