@@ -161,6 +161,18 @@ def test_reliability_of_the_truth_in_the_middle_is_a_step() -> None:
     assert list(line.get_xdata()) == list(LEVELS)
 
 
+def test_pit_of_the_truth_in_the_middle_is_one_bar() -> None:
+    issues = naive().test.issues[: DAY + 1 : 8]
+    came = truth(data(), issues)[..., None]
+    forecasts = {"TFT": came + np.array([-3, -2, -1, 0.5, 1, 2, 3]) * 1e-3}
+    fig = forecasting_figures.pit_histograms(forecasts, data(), issues)
+    for ax in fig.axes:
+        (steps,) = ax.patches
+        values, edges, _ = steps.get_data()
+        assert list(edges) == [0, *LEVELS, 1]
+        assert values == pytest.approx([0, 0, 0, 4, 0, 0, 0, 0])
+
+
 def test_attention_is_drawn_by_lead() -> None:
     variables = pd.DataFrame(
         {"group": ["past", "past", "ahead"], "variable": ["a", "b", "c"], "weight": [0.2, 0.8, 1]}

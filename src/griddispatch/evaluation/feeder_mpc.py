@@ -45,7 +45,7 @@ def on_validation(network: Network, series: Series, policy: str, days: int) -> p
     policy
         A name of `POLICIES`.
     days
-        Number of validation days, evenly spread over all of them.
+        Number of validation days, evenly spread over all of them; all if there are fewer.
 
     Returns
     -------
@@ -55,14 +55,15 @@ def on_validation(network: Network, series: Series, policy: str, days: int) -> p
     Raises
     ------
     InputError
-        There is no such policy, or too few or too many days are asked for.
+        There is no such policy, or not one day is asked for.
     """
     if policy not in POLICIES:
         raise InputError(f"no policy {policy!r}; take one of {', '.join(POLICIES)}")
     every = splits.validation_days(series, PRIMARY)
-    if not 1 <= days <= len(every):
-        raise InputError(f"days is {days}; there are 1 to {len(every)} validation days")
-    picked = [every[k] for k in np.linspace(0, len(every) - 1, days).round().astype(int)]
+    if days < 1:
+        raise InputError(f"days is {days}; play at least one validation day")
+    spread = np.linspace(0, len(every) - 1, min(days, len(every)))
+    picked = [every[k] for k in spread.round().astype(int)]
     fit = Feeder(network, Storage(), series.days(splits.fit_days(series, PRIMARY)))
     played = fit.on(series.days(picked))
     made: dict[str, Callable[[], Policy]] = {

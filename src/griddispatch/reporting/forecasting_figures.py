@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from griddispatch.data.profiles import Kind, Profiles
 from griddispatch.evaluation.closed_loop import Run
-from griddispatch.evaluation.forecasts import BANDS
+from griddispatch.evaluation.forecasts import BANDS, pit
 from griddispatch.forecasting.tft import Look
 from griddispatch.forecasting.tft_inputs import HOURS
 from griddispatch.forecasting.windows import LEVELS, MEDIAN, Float, Steps, lit, truth
@@ -78,6 +78,33 @@ def reliability(forecasts: Mapping[str, Float], data: Profiles, issues: Steps) -
     axes[0].set_ylabel("share that came below it")
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return fig
+
+
+def pit_histograms(forecasts: Mapping[str, Float], data: Profiles, issues: Steps) -> Figure:
+    """Draw histograms of the PIT values, PV above load, a panel per forecaster.
+
+    The bins lie between the levels of the quantiles, the finest that quantiles can tell apart. A
+    calibrated forecaster has density 1 in each; a hump says that its bands are too wide, a trough
+    that they are too narrow, a slope that it is biased. Only lit targets count.
+    """
+    came, scored = truth(data, issues), lit(data, issues)
+    edges = np.array([0.0, *LEVELS, 1.0])
+    fig = plt.figure(figsize=(FULL, 3.4))
+    axes = fig.subplots(2, len(forecasts), sharex=True, sharey=True, squeeze=False)
+    kinds: tuple[Kind, ...] = ("pv", "load")
+    for row, kind, title in zip(axes, kinds, ("PV", "load"), strict=True):
+        at = data.of(kind)
+        for ax, (name, quantiles) in zip(row, forecasts.items(), strict=True):
+            levels = pit(quantiles[:, at], came[:, at])[scored[:, at]]
+            density, _ = np.histogram(levels, edges, density=True)
+            ax.stairs(density, edges, fill=True, color=COLOUR[name], alpha=0.75)
+            ax.axhline(1, color="black", linewidth=0.7)
+            ax.set(xlim=(0, 1), xticks=(0, 0.5, 1))
+        row[0].set_ylabel(f"density, {title}")
+    for ax, name in zip(axes[0], forecasts, strict=True):
+        ax.set_title(name)
+    fig.supxlabel("PIT value")
     return fig
 
 
