@@ -43,7 +43,7 @@ format: setup ## Bring code and notebooks into their committed form
 clean: ## Remove finished cells, executed notebooks and trials (results and .venv stay)
 	@rm -rf build/cells build/ipython build/notebooks build/staging scratch
 
-LOCKS := requirements.lock requirements-systems.lock
+LOCKS := requirements.lock requirements-systems.lock requirements-tools.lock
 # .venv is made anew, or brought up to date, when its note of what it holds is not the lock of today.
 # The note also names the folder, because a copied or moved .venv would run the code of the old one.
 setup: ## Create .venv from the lock files (the other targets do this when it is needed)

@@ -23,7 +23,8 @@ def pins(name: str) -> dict[str, str]:
 
 
 SYSTEMS = pins("requirements-systems.lock")
-LOCK = pins("requirements.lock") | SYSTEMS
+TOOLS = pins("requirements-tools.lock")
+LOCK = pins("requirements.lock") | SYSTEMS | TOOLS
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -36,7 +37,7 @@ def needed(package: str) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-systems.lock", "requirements-peers.lock"]
+    "name", [f"requirements{part}.lock" for part in ("", "-systems", "-tools", "-peers")]
 )
 def test_every_line_is_an_exact_pin_in_order(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
@@ -49,12 +50,14 @@ def test_every_line_is_an_exact_pin_in_order(name: str) -> None:
 def test_direct_dependencies_are_pinned_within_their_ranges() -> None:
     extras = PROJECT["optional-dependencies"]
     direct = [*PROJECT["dependencies"], *extras["dev"], *extras["sb3"], *extras["systems"]]
+    direct += extras["tools"]
     for requirement in map(Requirement, direct):
         assert Version(LOCK[canonicalize_name(requirement.name)]) in requirement.specifier
 
 
 def test_no_package_is_pinned_twice() -> None:
-    assert not SYSTEMS.keys() & pins("requirements.lock").keys()
+    first = pins("requirements.lock")
+    assert len(LOCK) == len(first) + len(SYSTEMS) + len(TOOLS)
 
 
 def test_the_peers_have_a_lock_that_does_not_contradict_the_first() -> None:
@@ -85,6 +88,7 @@ def test_the_tests_run_with_what_is_pinned() -> None:
 def test_conda_users_get_the_same_lock() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *others, last = environment["dependencies"]
-    assert last == {"pip": ["-r requirements.lock", "-r requirements-systems.lock", "-e ."]}
+    locks = [f"-r requirements{part}.lock" for part in ("", "-systems", "-tools")]
+    assert last == {"pip": [*locks, "-e ."]}
     assert others == ["python=3.11", "pip", "git", "make"]
     assert PROJECT["requires-python"] == "==3.11.*"
