@@ -29,7 +29,6 @@ import pandas as pd
 import torch
 
 from griddispatch.agents import ddpg, ppo, sac, td3
-from griddispatch.agents.networks import Streams
 from griddispatch.agents.replay import Replay
 from griddispatch.envs.cases import load_feeder
 from griddispatch.envs.feeder import Feeder
@@ -37,6 +36,7 @@ from griddispatch.envs.gym_feeder import LEARNING_DAYS
 from griddispatch.envs.observations import observe
 from griddispatch.errors import InputError
 from griddispatch.evaluation.timing import PACKAGES, interleaved, machine
+from griddispatch.learning.networks import Streams
 
 ROOT = Path(__file__).resolve().parents[1]
 AGENTS = 5

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from griddispatch.errors import InputError
-from griddispatch.pipeline import cells, paths
+from griddispatch.pipeline import cells, executors, paths
 from griddispatch.pipeline.cells import CellError, run_cells
 
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(paths.ROOT, str(tmp_path))
-    monkeypatch.delenv(cells.WORKERS, raising=False)
+    monkeypatch.delenv(executors.WORKERS, raising=False)
+    monkeypatch.delenv(executors.CLUSTER, raising=False)
     return tmp_path
 
 
@@ -114,12 +115,12 @@ def test_a_wrong_setting_is_an_error(setting: dict[str, Any]) -> None:
 
 
 def test_the_number_of_workers_can_be_set_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cells.WORKERS, "3")
-    assert cells._workers(None) == 3
-    assert cells._workers(2) == 2
-    monkeypatch.setenv(cells.WORKERS, "many")
+    monkeypatch.setenv(executors.WORKERS, "3")
+    assert executors.processes(None) == 3
+    assert executors.processes(2) == 2
+    monkeypatch.setenv(executors.WORKERS, "many")
     with pytest.raises(InputError, match="is 'many'"):
-        cells._workers(None)
+        executors.processes(None)
 
 
 def test_the_key_follows_values_not_objects(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from griddispatch.evaluation import best_policy, claims, selectors
 from griddispatch.evaluation.claims import APART, FAILS, HOLDS, OPEN, RULES, decide
 from griddispatch.evaluation.selectors import Found, Range, Results
 from griddispatch.reporting import claims as report
+from griddispatch.reporting.palette import VERDICT
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT / "paper/claims.yaml"
@@ -527,6 +528,7 @@ def test_every_claim_has_a_tile_in_the_look_of_its_verdict(
     looks = [tile.get_facecolor() for tile in ax.patches]
     assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4"]
     assert len(set(looks)) == 4  # holds, does not hold, a time, not decided
+    assert set(VERDICT) == set(claims.VERDICTS)
     assert looks[2] == (1.0, 1.0, 1.0, 1.0)
     words = [text.get_text() for text in fig.legends[0].get_texts()]
     assert words[0] == "holds: 1"

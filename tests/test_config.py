@@ -48,7 +48,7 @@ def test_types_are_kept_and_a_whole_number_may_be_a_float(tmp_path: Path) -> Non
 def test_the_run_section_has_defaults(tmp_path: Path) -> None:
     root = make_project(tmp_path, "profile: smoke\nrun: {workers: 3}\n")
     _, options = config.stage_parameters(root, stages.load(root)["train"])
-    assert options == {"time_limit": 120.0, "workers": 3}
+    assert options == {"time_limit": 120.0, "workers": 3, "cluster": None}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,7 @@ def test_the_run_section_has_defaults(tmp_path: Path) -> None:
         ("profile: smoke\ntrian: {}", "section 'trian' is no stage; did you mean 'train'"),
         ("profile: smoke\ntrain: {update: 3}", "train.update is no .* did you mean 'updates'"),
         ("profile: smoke\nrun: {time: 3}", "run.time is no parameter .* did you mean 'time_limit'"),
+        ("profile: smoke\nrun: {cluster: lokal}", "run.cluster .* is 'lokal'; write null, local,"),
         ("profile: smoke\ntrain: {updates: 3.5}", r"train.updates is 3.5 \(float\); write int"),
         ("profile: smoke\ntrain: {updates: true}", r"True \(bool\); write int like 100"),
         ("profile: smoke\ntrain: {updates: null}", r"None \(NoneType\); write int like 100"),

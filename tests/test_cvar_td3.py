@@ -26,13 +26,13 @@ from griddispatch.agents.microgrid_policy import (
     clone,
 )
 from griddispatch.agents.microgrid_rules import NetLoad, Numbers
-from griddispatch.agents.networks import Streams
 from griddispatch.assets.microgrid import preset
 from griddispatch.data.microgrid import draw_days
 from griddispatch.envs.microgrid import Microgrid
 from griddispatch.errors import InputError
 from griddispatch.evaluation.risk import play
-from griddispatch.evaluation.risk_measures import cvar, risk_objective
+from griddispatch.learning.networks import Streams
+from griddispatch.risk_measures import cvar, risk_objective
 
 TINY = {
     "rounds": 2,

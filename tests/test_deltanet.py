@@ -12,7 +12,6 @@ from test_regulation_map import any_state, environment
 
 from griddispatch.agents.deltanet_policy import DeltaNet, FactoredPolicy, PolicyConfig
 from griddispatch.agents.interval_map import IntervalMap
-from griddispatch.agents.networks import Streams
 from griddispatch.agents.regulation_networks import (
     WIDEST,
     Draws,
@@ -26,6 +25,7 @@ from griddispatch.assets.regulation import preset
 from griddispatch.envs.regulation import TOLERANCE, Regulation
 from griddispatch.envs.regulation_hours import SIGNAL_STEPS, draw_hours
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import Streams
 
 HALVES = slice(0, 4), slice(4, 8)
 SMALL = PolicyConfig(hidden=(12, 12), head=8)

@@ -12,7 +12,6 @@ from test_regulation_map import environment
 from griddispatch.agents import deltanet, deltanet_ppo, regulation_monolithic, regulation_td3
 from griddispatch.agents.deltanet_policy import DeltaNet, FactoredPolicy
 from griddispatch.agents.interval_map import IntervalMap
-from griddispatch.agents.networks import Streams
 from griddispatch.agents.regulation_monolithic import (
     Clipped,
     Monolithic,
@@ -21,17 +20,18 @@ from griddispatch.agents.regulation_monolithic import (
 )
 from griddispatch.agents.regulation_networks import Draws
 from griddispatch.agents.regulation_ppo import PPOConfig, rewards
-from griddispatch.agents.regulation_td3 import Memory
 from griddispatch.agents.regulation_training import (
     AHEAD,
     Recorder,
     carry_out,
-    check_seeds,
     next_hours,
     signal_ahead,
     violations,
 )
 from griddispatch.errors import InputError
+from griddispatch.learning.memory import Memory
+from griddispatch.learning.networks import Streams
+from griddispatch.learning.training import check_seeds
 
 QUICK_PPO = {"hours": 8, "siblings": 2, "window": 10, "batch": 20, "critic": (8,)}
 RAW = MonolithicPolicyConfig(hidden=(12,))

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from griddispatch.agents.networks import Streams
 from griddispatch.errors import InputError
 from griddispatch.forecasting.demand_models import (
     PERIODS,
@@ -17,6 +16,7 @@ from griddispatch.forecasting.demand_models import (
     Scale,
     one_step,
 )
+from griddispatch.learning.networks import Streams
 
 
 def some_mixture(seed=0, shape=(2, 5), parts=3):

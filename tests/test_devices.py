@@ -7,7 +7,7 @@ import torch
 from feeders import small_feeder
 
 from griddispatch.agents import ddpg, pathwise, ppo, sac, td3
-from griddispatch.agents.networks import Streams
+from griddispatch.learning.networks import Streams
 
 OFF_POLICY = {"episodes": 16, "environments": 8, "warmup_episodes": 4, "batch": 16}
 LEARNERS = {

@@ -16,13 +16,14 @@ from griddispatch.agents.dromarl_critics import Batch, left_after, moved, patter
 from griddispatch.agents.dromarl_networks import SIGHT, Dispatchers, Forecast, Player, allowed
 from griddispatch.agents.dromarl_recourse import Expected, Recourse, all_patterns
 from griddispatch.agents.dromarl_training import Days, Foreseen, greedy
-from griddispatch.agents.networks import Streams
 from griddispatch.assets.vpp import preset
 from griddispatch.data.vpp_demand import BASE_KW, draw_days
 from griddispatch.envs import vpp_observation as seen
 from griddispatch.envs.vpp import Action, VirtualPowerPlant
 from griddispatch.errors import InputError
 from griddispatch.forecasting.demand_models import Linear
+from griddispatch.learning.networks import Streams
+from griddispatch.learning.training import Training
 
 SHORT: dict[str, Any] = {
     "rounds": 3,
@@ -381,7 +382,7 @@ def test_a_world_model_must_be_asked_for_periods_in_order(
 def test_same_seed_gives_same_bytes_whatever_stands_beside_it(
     env: VirtualPowerPlant, world: Linear, name: str
 ) -> None:
-    def run(seeds: list[int]) -> dromarl.Training:
+    def run(seeds: list[int]) -> Training[Player]:
         return train(env, short(name, rounds=2), seeds, world=world, records=1)
 
     first, again = run([7, 8]), run([7, 8])

@@ -16,7 +16,6 @@ from networks import random_network
 from torch import Tensor
 
 from griddispatch.agents.learning import random_start
-from griddispatch.agents.networks import Streams
 from griddispatch.assets.storage import Storage
 from griddispatch.data.series import Days
 from griddispatch.envs.feeder import Feeder, State
@@ -26,6 +25,7 @@ from griddispatch.envs.variants import spread
 from griddispatch.errors import InputError
 from griddispatch.grid.network import Network
 from griddispatch.grid.power_flow import Backend, solve
+from griddispatch.learning.networks import Streams
 
 NODES = (1, 2, 3, 4, 5)
 NETWORK = chain()

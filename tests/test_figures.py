@@ -208,6 +208,29 @@ def test_spread_moves_nothing_that_has_room():
     assert figures.spread([0.0, 0.0, 9.0], 1.0).tolist() == [-0.5, 0.5, 9.0]
 
 
+@given(heights, st.floats(0.01, 3), st.floats(-12, 12))
+def test_spread_with_a_bound_is_cut_off_at_it(wanted, gap, lowest):
+    placed = figures.spread(wanted, gap, lowest)
+    order = np.argsort(wanted, kind="stable")
+    assert (np.diff(placed[order]) >= gap - 1e-9).all()
+    assert placed.min() >= lowest
+    # Nothing is pushed further up than the bound, and the gaps above it, ask for.
+    free = figures.spread(wanted, gap)[order]
+    floor = lowest + gap * np.arange(len(wanted))
+    np.testing.assert_allclose(placed[order], np.maximum(free, floor), atol=1e-9)
+
+
+def test_labels_of_lines_that_end_at_the_bottom_stay_clear_of_the_ticks_below():
+    figure, ax = plt.subplots(figsize=(figures.COLUMN, 1.2))
+    for k in range(5):
+        ax.plot([0, 24], [1 + k, 0], label=f"Line {k}")
+    ax.set(xlim=(0, 24), ylim=(0, None), xticks=range(0, 25, 4))
+    labels = figures.label_ends(ax)
+    figure.draw_without_rendering()
+    lowest = min(mpl.text.Text.get_window_extent(label).y0 for label in labels)
+    assert lowest >= ax.get_xticklabels()[-1].get_window_extent().y1
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
 def test_labels_at_line_ends_do_not_overlap(ends):

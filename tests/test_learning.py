@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from griddispatch.agents.learning import random_start, shaped_reward, stored_value
-from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent, keep_best
 from griddispatch.agents.replay import Replay
 from griddispatch.envs.feeder import State
 from griddispatch.envs.observations import observe
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import StackedMLP, Streams, clip_per_agent, keep_best
 
 
 def test_streams_depend_on_their_own_seed_only():

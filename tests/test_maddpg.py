@@ -9,7 +9,6 @@ import pytest
 import torch
 from test_supply_load_game import small
 
-from griddispatch.agents.learning import set_lr
 from griddispatch.agents.maddpg import (
     MADDPG,
     PRESETS,
@@ -18,9 +17,10 @@ from griddispatch.agents.maddpg import (
     MADDPGConfig,
     train,
 )
-from griddispatch.agents.networks import Streams
 from griddispatch.errors import InputError
 from griddispatch.evaluation import exploitability
+from griddispatch.learning.networks import Streams
+from griddispatch.learning.steps import set_lr
 from griddispatch.optimization.game_equilibrium import equilibria
 
 SHORT = MADDPGConfig(

@@ -25,12 +25,12 @@ from griddispatch.agents.microgrid_starts import (
     quantile,
     true_saving,
 )
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.assets.microgrid import preset
 from griddispatch.data.microgrid import draw_days
 from griddispatch.envs.microgrid import Microgrid
 from griddispatch.errors import InputError
 from griddispatch.evaluation.risk import play
+from griddispatch.learning.networks import StackedMLP, Streams
 
 SMALL = PolicyConfig(hidden=(8,), start_hours=(0, 6, 18))
 

@@ -11,9 +11,9 @@ from griddispatch.data.microgrid import Scenario, draw_days
 from griddispatch.envs.microgrid import Microgrid
 from griddispatch.errors import InputError
 from griddispatch.evaluation.risk import play
-from griddispatch.evaluation.risk_measures import risk_objective
 from griddispatch.optimization.microgrid_milp import Replay, foresight, scenario_plan, solve
 from griddispatch.optimization.microgrid_mpc import Forecast, Predictive
+from griddispatch.risk_measures import risk_objective
 
 WILD = Scenario(spike_rate=0.06, derating_rate=0.05)  # events on almost every day
 

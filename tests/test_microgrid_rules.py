@@ -20,7 +20,7 @@ from griddispatch.data.microgrid import draw_days
 from griddispatch.envs.microgrid import Microgrid
 from griddispatch.errors import InputError
 from griddispatch.evaluation.risk import frontier, play, summarise
-from griddispatch.evaluation.risk_measures import cvar
+from griddispatch.risk_measures import cvar
 
 NEVER = float("inf")
 GRID = (10.0, 30.0, 60.0, NEVER), (1.0, 6.0), (0.7, NEVER), (10.0, 30.0), (0.1, 0.3)

@@ -9,13 +9,15 @@ import torch
 from feeders import made_up_days, small_feeder
 
 from griddispatch.agents import ddpg, off_policy, sac, td3
-from griddispatch.agents.learning import Actor, Training
-from griddispatch.agents.networks import Streams
-from griddispatch.agents.off_policy import View, descend, q_value, regression_error
+from griddispatch.agents.learning import Actor
+from griddispatch.agents.off_policy import View, q_value
 from griddispatch.agents.replay import Replay
 from griddispatch.data.series import Days
 from griddispatch.envs.feeder import Feeder
 from griddispatch.envs.observations import observe
+from griddispatch.learning.networks import Streams
+from griddispatch.learning.steps import descend, regression_error
+from griddispatch.learning.training import Training
 
 ALGORITHMS = [ddpg, td3, sac]
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda m: m.NAME)

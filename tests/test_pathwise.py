@@ -9,13 +9,13 @@ import torch
 from feeders import chain, made_up_days, small_feeder, synthetic_days
 
 from griddispatch.agents import pathwise
-from griddispatch.agents.learning import Training
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.assets.storage import Storage
 from griddispatch.envs.feeder import Feeder
 from griddispatch.envs.observations import observe
 from griddispatch.evaluation.rollout import evaluate
 from griddispatch.grid.power_flow import Backend
+from griddispatch.learning.networks import StackedMLP, Streams
+from griddispatch.learning.training import Training
 
 SHORT = replace(
     pathwise.PRESETS["tuned"], hidden=(16, 16), updates=12, environments=8, paired_days=20

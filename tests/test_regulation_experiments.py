@@ -11,7 +11,6 @@ import torch
 
 from griddispatch.agents import deltanet, deltanet_ppo, regulation_monolithic, regulation_td3
 from griddispatch.agents.regulation_rules import MeritOrder
-from griddispatch.agents.regulation_training import Training
 from griddispatch.assets.regulation import preset
 from griddispatch.data.regulation import synthesise
 from griddispatch.envs.regulation_hours import DECISIONS, SIGNAL_STEPS
@@ -20,6 +19,7 @@ from griddispatch.evaluation import regulation_comparison as comparison
 from griddispatch.evaluation import regulation_equivalence as equivalence
 from griddispatch.evaluation import regulation_experiments as experiments
 from griddispatch.evaluation.regulation_experiments import PLAIN, Setting, Sizes
+from griddispatch.learning.training import Training
 
 TINY = replace(deltanet.PRESETS["tuned"], updates=1, hours=2, window=5, window_end=5)
 SIZES = Sizes(train=4, validation=1, test=2)
@@ -187,7 +187,7 @@ def test_rows_are_those_of_one_setting():
     table = pd.concat([rule(), rule(replace(PLAIN, fleet="easy"))])
     assert len(comparison.rows(table, "rule")) == 2
     assert (comparison.rows(table, "rule", fleet="easy")["fleet"] == "easy").all()
-    with pytest.raises(InputError, match="no rows of rule"):
+    with pytest.raises(InputError, match="no rows of policy rule, fleet ev_stress"):
         comparison.rows(table, "rule", fleet="ev_stress")
     with pytest.raises(InputError, match="has no colour"):
         comparison.rows(table, "rule", colour="red")
@@ -217,15 +217,6 @@ def test_policies_are_compared_on_the_hours_that_both_have():
         comparison.reduction(few, many[many["hour"] > 1], "objective", 50)
 
 
-def test_a_block_wants_each_hour_of_each_seed_once():
-    table = made_up("a", [[1.0, 2.0], [3.0, 4.0]])
-    np.testing.assert_array_equal(comparison.block(table, "objective"), [[1, 2], [3, 4]])
-    with pytest.raises(InputError, match="twice"):
-        comparison.block(pd.concat([table, table]), "objective")
-    with pytest.raises(InputError, match="different hours"):
-        comparison.block(table.iloc[1:], "objective")
-
-
 def test_no_violation_seen_gives_the_rule_of_three():
     none = made_up("a", np.zeros((2, 3)), column="violations").assign(setpoints=4500)
     found = comparison.violations(none)
@@ -234,13 +225,6 @@ def test_no_violation_seen_gives_the_rule_of_three():
     some = none.assign(violations=2.0)
     assert comparison.violations(some).outside == 54
     assert np.isnan(comparison.violations(some).bound)
-
-
-def test_an_hour_better_than_its_bound_is_named():
-    table = made_up("a", [0.2, 0.3, 0.1])
-    bound = pd.Series([0.2, 0.31])
-    assert comparison.below_bound(table, bound, 1e-3) == [1]
-    assert comparison.below_bound(table, bound, 0.02) == []
 
 
 # -- error and score ----------------------------------------------------------------------

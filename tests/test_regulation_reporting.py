@@ -110,12 +110,14 @@ def test_verdicts_follow_the_numbers():
 
 
 def test_policies_curves_and_times_are_handed_on(drawing_project):
-    curve = pd.DataFrame({"seed": [0], "update": [1], "validation": [0.5]})
+    curve = pd.DataFrame({"seed": [0], "update": [1], "seconds": [0.5], "validation": [0.5]})
     rule = Cell("rule", PLAIN, None, pd.DataFrame(), table(), [ProRata()], 2.0, 3)
     learner = Cell("learner", PLAIN, None, curve, table(), [Saved()], 1.0, 4)
     regulation.hand_on([rule, learner], table(), {"rule": 0.1234})
     kept = torch.load(drawing_project / "scratch/data/models/deltanet.pt")
     assert kept == {regulation.name(learner): [{"weight": 1.0}]}
+    curve = pd.read_csv(drawing_project / "scratch/results/deltanet_curve.csv")
+    assert list(curve) == ["seed", "update", "validation"]  # a time would differ from run to run
     hours = pd.read_csv(drawing_project / "scratch/results/deltanet_hours.csv")
     assert len(hours) == 4
     written = (drawing_project / "scratch/results/timings/deltanet.json").read_text()

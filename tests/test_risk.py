@@ -8,12 +8,7 @@ from scipy.stats import norm
 from griddispatch.envs.microgrid_reward import tail_mean
 from griddispatch.errors import InputError
 from griddispatch.evaluation.risk import frontier
-from griddispatch.evaluation.risk_measures import (
-    cvar,
-    published_cvar,
-    risk_objective,
-    value_at_risk,
-)
+from griddispatch.risk_measures import cvar, published_cvar, risk_objective, value_at_risk
 
 COSTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=60)
 LEVELS = st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99])

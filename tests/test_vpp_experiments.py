@@ -21,8 +21,8 @@ from griddispatch.evaluation import vpp_comparison as comparison
 from griddispatch.evaluation import vpp_experiments as experiments
 from griddispatch.evaluation import vpp_published as published
 from griddispatch.evaluation import vpp_references as references
-from griddispatch.evaluation.risk_measures import cvar
 from griddispatch.evaluation.vpp_experiments import Sizes
+from griddispatch.risk_measures import cvar
 
 SIZES = Sizes(train=20, validation=4, test=5)
 P_HIGH = np.linspace(0.3, 0.7, 12)
@@ -256,7 +256,7 @@ def test_slopes_are_those_of_a_line():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (pd.concat([made_up([[1.0]]), made_up([[1.0]])]), "a day stands twice"),
+        (pd.concat([made_up([[1.0]]), made_up([[1.0]])]), "the same day stands twice"),
         (pd.concat([made_up([[1.0, 2.0]]), made_up([[1.0]], "b")]), "different days"),
         (made_up([[1.0, 2.0], [3.0, 4.0]]).iloc[:3], "seeds with different days"),
     ],

@@ -20,7 +20,6 @@ from griddispatch.assets.vpp import Plant, preset
 from griddispatch.data.vpp_demand import BASE_KW, draw_days
 from griddispatch.envs.vpp import Action, State, VirtualPowerPlant
 from griddispatch.errors import InputError
-from griddispatch.evaluation.risk_measures import cvar
 from griddispatch.evaluation.vpp_rollout import play, summarise
 from griddispatch.optimization.vpp_milp import (
     Replay,
@@ -29,6 +28,7 @@ from griddispatch.optimization.vpp_milp import (
     scenario_plan,
     solve,
 )
+from griddispatch.risk_measures import cvar
 
 TRAIN = draw_days(300, 0, "train")
 MEAN = mean_demand(TRAIN)

@@ -14,6 +14,7 @@ from griddispatch.data.vpp_demand import SHIFTS, draw_days
 from griddispatch.envs.vpp import COSTS
 from griddispatch.evaluation import vpp_comparison as comparison
 from griddispatch.evaluation import vpp_experiments as experiments
+from griddispatch.evaluation.paired import block
 from griddispatch.evaluation.statistics import Interval
 from griddispatch.evaluation.vpp_experiments import Cell
 from griddispatch.reporting import vpp, vpp_figures
@@ -296,7 +297,7 @@ def test_policies_costs_curves_and_times_are_handed_on(drawing_project):
     vpp.hand_on([made], own, torch.nn.Linear(1, 1), P_HIGH, {"milp_s": 0.1234})
     kept = torch.load(drawing_project / "scratch/data/models/dromarl.pt")
     assert kept["policies"] == {"DROMARL": [Saved.saved] * 2}
-    expected = comparison.block(own, ("DROMARL", "combined"), "cost")
+    expected = block(comparison.rows(own, ("DROMARL", "combined")), "cost")
     np.testing.assert_array_equal(kept["costs"]["DROMARL; combined"].numpy(), expected)
     np.testing.assert_array_equal(kept["p_high"].numpy(), P_HIGH)
     assert set(kept["world"]) == {"weight", "bias"}

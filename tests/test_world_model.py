@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from griddispatch.agents.networks import Streams
 from griddispatch.errors import InputError
 from griddispatch.forecasting.demand_models import PERIODS, Linear, Scale, one_step
 from griddispatch.forecasting.world_model import VRNN, fit_gru, fit_vrnn, kl, prior_points
 from griddispatch.forecasting.world_model_training import Settings, StackedGRU
+from griddispatch.learning.networks import Streams
 
 SMALL = Settings(hidden=8, width=8, latent=2, components=8, updates=6, batch=16, checks=2)
 QUICK = Settings(

@@ -10,7 +10,6 @@ from matplotlib import pyplot as plt
 from scipy.integrate import quad
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from griddispatch.agents.networks import Streams
 from griddispatch.errors import InputError
 from griddispatch.evaluation.world_model import (
     ALL,
@@ -23,6 +22,7 @@ from griddispatch.evaluation.world_model import (
     skill,
 )
 from griddispatch.forecasting.demand_models import PERIODS, Linear, Mixture, one_step
+from griddispatch.learning.networks import Streams
 from griddispatch.reporting import world_model as drawn
 from griddispatch.reporting.tables import format_cells
 

@@ -30,16 +30,21 @@ import torch
 from torch import Tensor
 
 from griddispatch.agents.cvar_td3_config import PRESETS, PRINTED, CVaRTD3Config
-from griddispatch.agents.learning import cosine, set_lr
-from griddispatch.agents.microgrid_policy import HOURS, StackedPolicy, answer_of, clone
+from griddispatch.agents.microgrid_policy import (
+    HOURS,
+    MicrogridActor,
+    StackedPolicy,
+    answer_of,
+    clone,
+)
 from griddispatch.agents.microgrid_rules import NetLoad, Numbers, TimeOfUse
-from griddispatch.agents.microgrid_training import Progress, Recorder, Training
-from griddispatch.agents.networks import StackedMLP, Streams, soft_update
-from griddispatch.agents.off_policy import HeldNoise, descend, regression_error
-from griddispatch.agents.regulation_td3 import Memory
-from griddispatch.agents.regulation_training import check_seeds
+from griddispatch.agents.microgrid_training import Recorder
 from griddispatch.envs.microgrid import ACTIONS, Microgrid, State
 from griddispatch.envs.microgrid_reward import PublishedReward
+from griddispatch.learning.memory import Memory
+from griddispatch.learning.networks import HeldNoise, StackedMLP, Streams, soft_update
+from griddispatch.learning.steps import cosine, descend, regression_error, set_lr
+from griddispatch.learning.training import Progress, Training, check_seeds
 
 __all__ = ["PRESETS", "PRINTED", "TD3", "CVaRTD3Config", "train"]
 
@@ -226,7 +231,7 @@ def train(
     *,
     records: int = 10,
     progress: Progress = lambda line: None,
-) -> Training:
+) -> Training[MicrogridActor]:
     """Train one agent per seed; parameters as of `microgrid_pathwise.train`.
 
     Raises

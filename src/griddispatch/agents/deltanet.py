@@ -22,20 +22,13 @@ import torch
 
 from griddispatch.agents.deltanet_policy import DeltaNet, FactoredPolicy, PolicyConfig
 from griddispatch.agents.interval_map import IntervalMap
-from griddispatch.agents.learning import cosine, set_lr
-from griddispatch.agents.networks import Streams, clip_per_agent
 from griddispatch.agents.regulation_networks import whitening
-from griddispatch.agents.regulation_training import (
-    Progress,
-    Recorder,
-    Training,
-    carry_out,
-    check_seeds,
-    detached,
-    next_hours,
-)
+from griddispatch.agents.regulation_training import Recorder, carry_out, detached, next_hours
 from griddispatch.envs.regulation import Regulation
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import Streams, clip_per_agent
+from griddispatch.learning.steps import cosine, set_lr
+from griddispatch.learning.training import Progress, Training, check_seeds
 
 NAME = "DeltaNet (pathwise)"
 

@@ -39,11 +39,11 @@ import torch
 from torch import Tensor, nn
 
 from griddispatch.agents.interval_map import IntervalMap, place
-from griddispatch.agents.networks import ACTIVATIONS, StackedMLP, Streams
 from griddispatch.agents.regulation_networks import (
     Choice,
     Draws,
     Policy,
+    Trained,
     Whitening,
     beta_shape,
     check_network,
@@ -53,6 +53,7 @@ from griddispatch.agents.regulation_networks import (
 from griddispatch.agents.regulation_rules import command_now
 from griddispatch.envs.regulation import Regulation, State
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import ACTIVATIONS, StackedMLP, Streams
 
 _TOLD = 5  # numbers that a head is told beside the choices before it
 
@@ -256,44 +257,26 @@ class FactoredPolicy(Policy["DeltaNet"]):
         mode = self._mode(hidden, self.out[:, None], linear, choice.told)
         return log_beta(choice.y, *beta_shape(mode, noise))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its size and its interval map."""
+        return {"config": asdict(self.config), "mapping": asdict(self.mapping)}
+
     def agent(self, k: int) -> "DeltaNet":
         """The dispatcher that agent k has become."""
-        config, mapping = asdict(self.config), asdict(self.mapping)
-        return DeltaNet.load({"config": config, "mapping": mapping, "parameters": self.alone(k)})
+        return DeltaNet.load({**self.settings, "parameters": self.alone(k)})
 
 
-@dataclass(frozen=True, eq=False)
-class DeltaNet:
+class DeltaNet(Trained[FactoredPolicy]):
     """A trained dispatcher: the factored policy of one agent, each factor at its mode."""
 
-    policy: FactoredPolicy
-
-    @torch.no_grad()
-    def act(self, env: Regulation, state: State) -> Tensor:
-        """[B, R] set-points in MW."""
-        return self.policy.decide(env, state).setpoint
-
     @classmethod
-    def load(cls, saved: dict[str, Any]) -> "DeltaNet":
-        """The dispatcher that `saved` was made of."""
-        config, mapping, parameters = saved["config"], saved["mapping"], saved["parameters"]
+    def _untrained(cls, saved: dict[str, Any], inputs: Whitening) -> FactoredPolicy:
+        config, mapping = saved["config"], saved["mapping"]
         order, immediate = tuple(mapping["order"]), tuple(mapping["immediate"])
-        policy = FactoredPolicy(
+        return FactoredPolicy(
             PolicyConfig(**{**config, "hidden": tuple(config["hidden"])}),
             IntervalMap(order, mapping["balance"], mapping["nested"], immediate),
-            Whitening(parameters["centre"][0, 0], parameters["matrix"][0]),
+            inputs,
             [0],
         )
-        policy.load_state_dict(parameters)
-        policy.requires_grad_(False)
-        return cls(policy)
-
-    @property
-    def saved(self) -> dict[str, Any]:
-        """What `load` takes: numbers, names and tensors."""
-        p = self.policy
-        return {
-            "config": asdict(p.config),
-            "mapping": asdict(p.mapping),
-            "parameters": dict(p.state_dict()),
-        }

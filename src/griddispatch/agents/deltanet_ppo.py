@@ -11,9 +11,9 @@ from griddispatch.agents.deltanet_policy import DeltaNet, FactoredPolicy, Policy
 from griddispatch.agents.interval_map import IntervalMap
 from griddispatch.agents.regulation_networks import WIDEST, whitening
 from griddispatch.agents.regulation_ppo import PPOConfig, learn
-from griddispatch.agents.regulation_training import Progress, Training, check_seeds
 from griddispatch.envs.regulation import Regulation
 from griddispatch.errors import InputError
+from griddispatch.learning.training import Progress, Training, check_seeds
 
 NAME = "DeltaNet (PPO)"
 

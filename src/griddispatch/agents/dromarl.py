@@ -48,29 +48,20 @@ from griddispatch.agents.dromarl_networks import (
     allowed,
     check_world,
 )
-from griddispatch.agents.dromarl_training import (
-    Days,
-    Foreseen,
-    Progress,
-    Recorder,
-    Training,
-    greedy,
-)
-from griddispatch.agents.learning import cosine, set_lr
-from griddispatch.agents.networks import Streams, soft_update
-from griddispatch.agents.off_policy import descend, regression_error
-from griddispatch.agents.regulation_td3 import Memory
-from griddispatch.agents.regulation_training import check_seeds
+from griddispatch.agents.dromarl_training import Days, Foreseen, Recorder, greedy
 from griddispatch.envs.vpp import Action, State, VirtualPowerPlant
 from griddispatch.errors import InputError
 from griddispatch.forecasting.demand_models import DemandModel
+from griddispatch.learning.memory import Memory
+from griddispatch.learning.networks import Streams, soft_update
+from griddispatch.learning.steps import cosine, descend, regression_error, set_lr
+from griddispatch.learning.training import Progress, Training, check_seeds
 
 __all__ = [
     "PRESETS",
     "DROMARLConfig",
     "Learner",
     "Player",
-    "Training",
     "greedy",
     "train",
     "training_days",
@@ -227,7 +218,7 @@ def train(
     world: DemandModel | None = None,
     records: int = 10,
     progress: Progress = lambda line: None,
-) -> Training:
+) -> Training[Player]:
     """Train one pair of agents per seed.
 
     Parameters

@@ -36,9 +36,9 @@ from griddispatch.agents.dromarl_networks import (
     forecast_kw,
 )
 from griddispatch.agents.dromarl_recourse import Known, Recourse
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.data.vpp_demand import BASE_KW
 from griddispatch.envs import vpp_observation as seen
+from griddispatch.learning.networks import StackedMLP, Streams
 
 _LONGEST = 4.0  # of `vpp_observation`: periods that 1 stands for in LOCKED
 _LEAST = 1e-6  # under the root of a norm, whose slope at 0 is infinite

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from griddispatch.agents.dromarl_config import DROMARLConfig
 from griddispatch.agents.dromarl_recourse import Expected, Known, expected_of, recourse_of
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.assets.vpp import Plant
 from griddispatch.data.vpp_demand import BASE_KW, INERTIA, Shift
 from griddispatch.envs import vpp_observation as seen
 from griddispatch.envs.vpp import Action, State, VirtualPowerPlant
 from griddispatch.errors import InputError
 from griddispatch.forecasting.demand_models import Carried, DemandModel
+from griddispatch.learning.networks import StackedMLP, Streams
 
 MEAN, SPREAD = seen.OBSERVATIONS, seen.OBSERVATIONS + 1
 SIGHT = SPREAD + 1

@@ -1,7 +1,7 @@
-"""What DROMARL trains on, and the record of a training: days, forecasts, curve, policies."""
+"""What DROMARL trains on, and its recorder: days, forecasts, curve, policies."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,37 +12,14 @@ from torch import Tensor
 
 from griddispatch.agents.dromarl_config import DROMARLConfig, together
 from griddispatch.agents.dromarl_networks import Dispatchers, Player, one_agent, predicted
-from griddispatch.agents.networks import Streams
 from griddispatch.data.vpp_demand import BASE_KW, INERTIA, PERIODS, DemandDays
 from griddispatch.envs.vpp import BALANCED_KW, VirtualPowerPlant
-from griddispatch.evaluation.risk_measures import cvar
 from griddispatch.forecasting.demand_models import DemandModel
+from griddispatch.learning.networks import Streams
+from griddispatch.learning.training import Progress, Training
+from griddispatch.risk_measures import cvar
 
-Progress = Callable[[str], None]
 TAIL = 0.9  # CVaR of the worst tenth of days
-
-
-@dataclass
-class Training:
-    """Result of training K agents.
-
-    Attributes
-    ----------
-    policies
-        One per seed, in the order of the seeds; the last ones of the training.
-    curve
-        Tidy record: seed, update, days (per agent, so far), seconds, loss (the critics'
-        error per update since the last record); and of the greedy policy on validation days mean
-        and cvar (worst tenth) of the day's cost, and balanced, the share of periods within 1 kW.
-    seconds, updates, memory_bytes
-        Of all agents together; updates of the critics; replay memory of all agents.
-    """
-
-    policies: list[Player]
-    curve: pd.DataFrame
-    seconds: float = 0.0
-    updates: int = 0
-    memory_bytes: int = 0
 
 
 class Played(NamedTuple):
@@ -139,7 +116,11 @@ class Days:
 
 @dataclass
 class Recorder:
-    """Keeps the curve of K agents.
+    """Keeps the curve of K agents; the last policies of the training are returned.
+
+    The curve has the columns seed, update, days (per agent, so far), seconds, loss (the critics'
+    error per update since the last record); and of the greedy policy on validation days mean and
+    cvar (worst tenth) of the day's cost, and balanced, the share of periods within 1 kW.
 
     Attributes
     ----------
@@ -189,7 +170,7 @@ class Recorder:
             f"balanced {tried.balanced.mean():.3f}"
         )
 
-    def training(self, updates: int, memory_bytes: int) -> Training:
+    def training(self, updates: int, memory_bytes: int) -> Training[Player]:
         """The result."""
         made: Dispatchers = self.player.dispatchers
         plant, world = self.validation.plant, self.player.forecast.world

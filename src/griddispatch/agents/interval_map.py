@@ -31,6 +31,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.assets.regulation_resources import SUBSTEPS
 from griddispatch.envs.regulation import Regulation, State
 from griddispatch.errors import InputError
@@ -117,7 +118,7 @@ class IntervalMap:
             low, high, output = (v.index_select(-1, at) for v in (low, high, output))
         below, above = low.sum(-1, keepdim=True), high.sum(-1, keepdim=True)
         if self.balance == "setpoints":
-            target = torch.minimum(torch.maximum(target, below[..., 0]), above[..., 0])
+            target = within(target, below[..., 0], above[..., 0])
         rest_low, rest_high = below - low.cumsum(-1), above - high.cumsum(-1)
         return Division(low, high, rest_low, rest_high, target, output)
 
@@ -132,7 +133,7 @@ class IntervalMap:
         low, high = division.low[..., i], division.high[..., i]
         if i == len(self.order) - 1:
             sum_before = placed if self.balance == "setpoints" else arriving
-            point = torch.minimum(torch.maximum(division.target - sum_before, low), high)
+            point = within(division.target - sum_before, low, high)
             return point, point
         if not self.nested:
             return low, high
@@ -176,4 +177,4 @@ class IntervalMap:
 
 def place(lo: Tensor, hi: Tensor, y: Tensor) -> Tensor:
     """The point at the fraction y of [lo, hi], never outside it in floating point."""
-    return torch.minimum(torch.maximum(torch.lerp(lo, hi, y), lo), hi)
+    return within(torch.lerp(lo, hi, y), lo, hi)

@@ -10,9 +10,8 @@ Two changes of the reward are offered to learners; neither changes which policy 
   judged at once instead of hours later.
 """
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,11 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from griddispatch.agents.networks import Snapshot, StackedMLP, Streams, keep_best
 from griddispatch.assets.storage import energy_kwh
 from griddispatch.envs.feeder import Feeder, Outcome, State
-
-Progress = Callable[[str], None]
+from griddispatch.learning.networks import Snapshot, StackedMLP, Streams, keep_best
+from griddispatch.learning.training import Progress, Training
 
 
 class Policy(Protocol):
@@ -63,27 +61,6 @@ class Actor:
     def act(self, feeder: Feeder, state: State) -> Tensor:
         """[B, M] actions at the states [B]."""
         return self.network(feeder.observe(state).cpu()[None])[0]
-
-
-@dataclass
-class Training:
-    """Result of training K agents.
-
-    Attributes
-    ----------
-    policies
-        One per seed, in the order of the seeds.
-    curve
-        Tidy record: seed, episode, and per episode the reward, profit and penalty in EUR (what the
-        environment pays, not what the learner is paid), averaged over the episodes since the last
-        record; validation is the mean reward of the greedy policy on validation days.
-    """
-
-    policies: list[Actor]
-    curve: pd.DataFrame
-    seconds: float = 0.0
-    updates: int = 0
-    memory_bytes: int = 0
 
 
 def stored_values(feeder: Feeder, state: State) -> Tensor:
@@ -135,6 +112,10 @@ def random_start(feeder: Feeder, streams: Streams, episodes: int, random_soc: bo
 
 class Recorder:
     """What a training leaves behind: its curve, its best policies, its lines of progress.
+
+    The curve has the columns seed, episode, and per episode reward, profit and penalty in EUR (what
+    the environment pays, not what the learner is paid), averaged over the episodes since the last
+    record; validation is the mean reward of the greedy policy on validation days.
 
     Parameters
     ----------
@@ -213,7 +194,7 @@ class Recorder:
         shown = "" if score is None else f", validation {score.mean():.2f} EUR/day"
         self.progress(f"day {days} of {of}{shown}")
 
-    def training(self, updates: int, memory_bytes: int = 0) -> Training:
+    def training(self, updates: int, memory_bytes: int = 0) -> Training[Actor]:
         """The result, with the best or the last policies."""
         if self.best is not None:
             self.actor.load_state_dict(self.best.parameters)
@@ -227,18 +208,6 @@ class Recorder:
 
     def _greedy(self) -> StackedMLP:
         return self.actor.head(self.n_actions, torch.tanh)
-
-
-def cosine(start: float, end: float, part: float) -> float:
-    """From `start` to `end` along half a cosine, while `part` goes from 0 to 1."""
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
-
-
-def set_lr(optimisers: Sequence[torch.optim.Optimizer], lr: float) -> None:
-    """Give all optimisers this learning rate."""
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = lr
 
 
 @torch.no_grad()

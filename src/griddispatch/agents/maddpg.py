@@ -28,14 +28,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from griddispatch.agents.learning import Progress, cosine, set_lr
 from griddispatch.agents.maddpg_config import PRESETS, PRINTED, MADDPGConfig
-from griddispatch.agents.networks import StackedMLP, Streams, soft_update
-from griddispatch.agents.off_policy import descend, regression_error
-from griddispatch.agents.regulation_td3 import Memory
-from griddispatch.agents.regulation_training import check_seeds
 from griddispatch.envs.supply_load_game import SIDES, SupplyLoadGame
 from griddispatch.errors import InputError
+from griddispatch.learning.memory import Memory
+from griddispatch.learning.networks import StackedMLP, Streams, soft_update
+from griddispatch.learning.steps import cosine, descend, regression_error, set_lr
+from griddispatch.learning.training import Progress, check_seeds
 
 __all__ = [
     "INDEPENDENT",

@@ -21,16 +21,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from griddispatch.agents.learning import set_lr
 from griddispatch.agents.microgrid_policy import PolicyConfig, StackedPolicy
-from griddispatch.agents.networks import StackedMLP, Streams, soft_update
-from griddispatch.agents.off_policy import HeldNoise, descend
-from griddispatch.agents.regulation_td3 import Memory
-from griddispatch.agents.regulation_training import check_seeds
 from griddispatch.assets.microgrid import Plant
 from griddispatch.data.microgrid import QUANTITIES, MicrogridDays
 from griddispatch.envs.microgrid import ACTIONS, Microgrid, Outcome
 from griddispatch.errors import InputError
+from griddispatch.learning.memory import Memory
+from griddispatch.learning.networks import HeldNoise, StackedMLP, Streams, soft_update
+from griddispatch.learning.steps import descend, set_lr
+from griddispatch.learning.training import check_seeds
 
 # -- constraint-aware actor ---------------------------------------------------------------
 

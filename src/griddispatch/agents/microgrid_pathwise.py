@@ -32,8 +32,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from griddispatch.agents.learning import cosine, set_lr
-from griddispatch.agents.microgrid_policy import PolicyConfig, StackedPolicy, clone
+from griddispatch.agents.microgrid_policy import MicrogridActor, PolicyConfig, StackedPolicy, clone
 from griddispatch.agents.microgrid_rules import Numbers
 from griddispatch.agents.microgrid_starts import (
     EveryStart,
@@ -45,12 +44,12 @@ from griddispatch.agents.microgrid_starts import (
     saving_of,
     true_saving,
 )
-from griddispatch.agents.microgrid_training import Progress, Recorder, Training
-from griddispatch.agents.networks import StackedMLP, Streams
-from griddispatch.agents.off_policy import descend
-from griddispatch.agents.regulation_training import check_seeds
+from griddispatch.agents.microgrid_training import Recorder
 from griddispatch.envs.microgrid import Microgrid, State
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import StackedMLP, Streams
+from griddispatch.learning.steps import cosine, descend, set_lr
+from griddispatch.learning.training import Progress, Training, check_seeds
 
 
 @dataclass(frozen=True)
@@ -234,7 +233,7 @@ def train(
     *,
     records: int = 10,
     progress: Progress = lambda line: None,
-) -> Training:
+) -> Training[MicrogridActor]:
     """Train one agent per seed.
 
     Parameters

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from griddispatch.agents.microgrid_rules import NetLoad, Numbers, TimeOfUse
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.envs.microgrid import ACTIONS, Microgrid, State
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import StackedMLP, Streams
 
 HOURS = 24
 EARLY = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18)

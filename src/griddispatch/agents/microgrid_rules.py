@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.envs.microgrid import Microgrid, State
 from griddispatch.errors import InputError
 
@@ -41,7 +42,7 @@ _ROWS = 32_768  # of a batch of candidates and days
 def _finish(env: Microgrid, state: State, battery: Tensor, chp: Tensor, on: Tensor) -> Tensor:
     """Return set-points [B, 3] with the battery cut to its interval."""
     low, high = env.battery_interval(state, chp)
-    battery = torch.minimum(torch.maximum(battery, low), high)
+    battery = within(battery, low, high)
     return torch.stack([battery, chp, on.to(chp.dtype)], 1)
 
 
@@ -50,7 +51,7 @@ def _chp(env: Microgrid, state: State, wanted: Tensor, power: Tensor) -> tuple[T
     on = env.status(state, wanted)
     low, high = env.chp_interval(state, on)
     power = torch.where(wanted, power, torch.zeros_like(power))
-    return torch.minimum(torch.maximum(power, low), high), on
+    return within(power, low, high), on
 
 
 def _battery(env: Microgrid, state: State, chp: Tensor, reserve: Tensor | float) -> Tensor:
@@ -79,7 +80,7 @@ class PublishedRule:
         pv, wind, load, _, _, _ = env.now(state).unbind(1)
         gap = load - pv - wind
         low, high = env.battery_interval(state, state.chp_kw)
-        battery = torch.minimum(torch.maximum(-gap, low), high)
+        battery = within(-gap, low, high)
         rest = gap + battery
         chp, on = _chp(env, state, rest >= env.plant.chp.minimum_kw, rest)
         return _finish(env, state, chp - gap, chp, on)

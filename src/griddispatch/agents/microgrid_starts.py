@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from griddispatch.agents.microgrid_policy import StackedPolicy, start_steps
-from griddispatch.agents.networks import Streams
 from griddispatch.envs.microgrid import Microgrid, State
+from griddispatch.learning.networks import Streams
 
 
 class EveryStart(NamedTuple):

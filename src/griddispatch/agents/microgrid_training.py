@@ -1,7 +1,7 @@
 """The record of a training on the microgrid: its curve, and its best policies."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,33 +11,10 @@ import torch
 from torch import Tensor
 
 from griddispatch.agents.microgrid_policy import MicrogridActor, StackedPolicy
-from griddispatch.agents.networks import Snapshot, keep_best
 from griddispatch.envs.microgrid import Microgrid
-from griddispatch.evaluation.risk_measures import cvar, risk_objective
-
-Progress = Callable[[str], None]
-
-
-@dataclass
-class Training:
-    """Result of training K agents.
-
-    Attributes
-    ----------
-    policies
-        One per seed, in the order of the seeds.
-    curve
-        Tidy record: seed, update, episodes (per agent, so far), seconds; and of the greedy policy
-        on validation days mean, cvar and objective J in EUR/day, violations per day.
-    seconds, updates, memory_bytes
-        Of all agents together; changes of the policy; replay memory of all agents.
-    """
-
-    policies: list[MicrogridActor]
-    curve: pd.DataFrame
-    seconds: float = 0.0
-    updates: int = 0
-    memory_bytes: int = 0
+from griddispatch.learning.networks import Snapshot, keep_best
+from griddispatch.learning.training import Progress, Training
+from griddispatch.risk_measures import cvar, risk_objective
 
 
 class Greedy(NamedTuple):
@@ -64,6 +41,9 @@ def greedy(env: Microgrid, policy: StackedPolicy) -> Greedy:
 @dataclass
 class Recorder:
     """Keeps the curve and, by J on validation days, the best policies of K agents.
+
+    The curve has the columns seed, update, episodes (per agent, so far), seconds; and of the greedy
+    policy on validation days mean, cvar and objective J in EUR/day, violations per day.
 
     Attributes
     ----------
@@ -117,7 +97,7 @@ class Recorder:
             f"CVaR {tails.mean():.1f} EUR/day"
         )
 
-    def training(self, updates: int, memory_bytes: int = 0) -> Training:
+    def training(self, updates: int, memory_bytes: int = 0) -> Training[MicrogridActor]:
         """The result, with the best policies."""
         policy = deepcopy(self.policy)
         if self.best is not None:

@@ -18,21 +18,14 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from griddispatch.agents.learning import (
-    Progress,
-    Recorder,
-    Training,
-    cosine,
-    random_start,
-    set_lr,
-    shaped_reward,
-)
-from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent
+from griddispatch.agents.learning import Actor, Recorder, random_start, shaped_reward
 from griddispatch.agents.replay import Replay
 from griddispatch.envs.feeder import Feeder, State
 from griddispatch.envs.observations import price_ahead
+from griddispatch.learning.networks import StackedMLP, Streams
+from griddispatch.learning.steps import cosine, set_lr
+from griddispatch.learning.training import Progress, Training
 
 
 @dataclass(frozen=True)
@@ -193,43 +186,9 @@ class Learner(Protocol):
         ...
 
 
-class HeldNoise:
-    """Standard normal noise that keeps its values for some steps."""
-
-    def __init__(self, streams: Streams, hold: int) -> None:
-        self.streams, self.hold = streams, hold
-        self._held = torch.empty(0, device=streams.device)
-
-    def at(self, t: int, *shape: int) -> Tensor:
-        """[K, *shape] the noise of step t; new values at every `hold`-th."""
-        if t % self.hold == 0:
-            self._held = self.streams.normal(*shape)
-        return self._held
-
-
 def q_value(critic: torch.nn.Module, seen: Seen, action: Tensor) -> Tensor:
     """[K, B, 1] what `critic` makes of the actions [K, B, M]."""
     return critic(torch.cat([seen.critic, action], 2))
-
-
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer, largest_gradient: float | None) -> None:
-    """One step of `optimiser` down a loss [..., K, B, 1]: mean over the batch, sum over the rest.
-
-    The sum keeps each agent's gradient its own, as if it were trained alone. Parameters of other
-    optimisers, such as the critic's in the loss of the actor, stay as they are.
-    """
-    parameters = optimiser.param_groups[0]["params"]
-    optimiser.zero_grad()
-    loss.mean(-2).sum().backward(inputs=parameters)
-    clip_per_agent(parameters, largest_gradient)
-    optimiser.step()
-
-
-def regression_error(value: Tensor, y: Tensor, huber: float | None) -> Tensor:
-    """Error of each value: squared, or Huber's with the given width; `OffPolicyConfig.huber`."""
-    if huber is None:
-        return mse_loss(value, y, reduction="none")
-    return smooth_l1_loss(value, y, beta=huber, reduction="none")
 
 
 def train(
@@ -238,7 +197,7 @@ def train(
     validation: Feeder | None,
     records: int,
     progress: Progress,
-) -> Training:
+) -> Training[Actor]:
     """Train `learner`, one agent per seed, on the days of its feeder.
 
     The other parameters are those of the algorithms' own `train`.

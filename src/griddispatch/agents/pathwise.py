@@ -30,17 +30,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from griddispatch.agents.learning import (
-    Progress,
-    Recorder,
-    Training,
-    cosine,
-    random_start,
-    set_lr,
-)
-from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent
+from griddispatch.agents.learning import Actor, Recorder, random_start
 from griddispatch.data.series import Days
 from griddispatch.envs.feeder import Feeder, State
+from griddispatch.learning.networks import StackedMLP, Streams, clip_per_agent
+from griddispatch.learning.steps import cosine, set_lr
+from griddispatch.learning.training import Progress, Training
 
 NAME = "Pathwise"
 
@@ -83,7 +78,7 @@ def train(
     validation: Feeder | None = None,
     records: int = 20,
     progress: Progress = lambda line: None,
-) -> Training:
+) -> Training[Actor]:
     """Train one agent per seed on the days of `feeder`.
 
     Parameters

@@ -30,19 +30,18 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from griddispatch.agents.learning import (
-    Progress,
+    Actor,
     Recorder,
-    Training,
     battery_rewards,
-    cosine,
     random_start,
-    set_lr,
     shaped_reward,
 )
-from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent
 from griddispatch.envs.feeder import Feeder
 from griddispatch.envs.observations import joined, price_ahead
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import StackedMLP, Streams, clip_per_agent
+from griddispatch.learning.steps import cosine, set_lr
+from griddispatch.learning.training import Progress, Training
 
 NAME = "PPO"
 
@@ -310,7 +309,7 @@ def train(
     validation: Feeder | None = None,
     records: int = 20,
     progress: Progress = lambda line: None,
-) -> Training:
+) -> Training[Actor]:
     """Train one agent per seed on the days of `feeder`.
 
     The parameters are those of `td3.train`.

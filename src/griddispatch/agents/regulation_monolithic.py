@@ -26,21 +26,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.agents.regulation_networks import (
     Choice,
     Dispatcher,
     Draws,
     Policy,
+    Trained,
     Whitening,
     check_network,
     whitening,
 )
 from griddispatch.agents.regulation_ppo import PPOConfig, learn
-from griddispatch.agents.regulation_rules import held
-from griddispatch.agents.regulation_training import Progress, Training, check_seeds
+from griddispatch.assets.limits import within
 from griddispatch.envs.regulation import Regulation, State
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import StackedMLP, Streams
+from griddispatch.learning.training import Progress, Training, check_seeds
 
 NAME = "Monolithic PPO"
 Actions = Literal["absolute", "increments"]
@@ -159,41 +160,28 @@ class MonolithicPolicy(Policy["Monolithic"]):
         """[K, B, R] resource by resource, up to a constant."""
         return -0.5 * ((choice.y - self.mean(choice.seen)) / noise).square()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its size and its actions."""
+        return {"config": asdict(self.config)}
+
     def agent(self, k: int) -> "Monolithic":
         """The dispatcher that agent k has become."""
-        return Monolithic.load({"config": asdict(self.config), "parameters": self.alone(k)})
+        return Monolithic.load({**self.settings, "parameters": self.alone(k)})
 
 
-@dataclass(frozen=True, eq=False)
-class Monolithic:
-    """A trained monolithic dispatcher. What it asks for may lie outside the limits."""
-
-    policy: MonolithicPolicy
-
-    @torch.no_grad()
-    def act(self, env: Regulation, state: State) -> Tensor:
-        """[B, R] set-points in MW, before any clipping."""
-        return self.policy.decide(env, state).setpoint
+class Monolithic(Trained[MonolithicPolicy]):
+    """A trained monolithic dispatcher. What it asks for, before any clipping, may be infeasible."""
 
     @classmethod
-    def load(cls, saved: dict[str, Any]) -> "Monolithic":
-        """The dispatcher that `saved` was made of."""
-        config, parameters = saved["config"], saved["parameters"]
-        policy = MonolithicPolicy(
+    def _untrained(cls, saved: dict[str, Any], inputs: Whitening) -> MonolithicPolicy:
+        config = saved["config"]
+        return MonolithicPolicy(
             MonolithicPolicyConfig(**{**config, "hidden": tuple(config["hidden"])}),
-            parameters["linear"].shape[2],
-            Whitening(parameters["centre"][0, 0], parameters["matrix"][0]),
+            saved["parameters"]["linear"].shape[2],
+            inputs,
             [0],
         )
-        policy.load_state_dict(parameters)
-        policy.requires_grad_(False)
-        return cls(policy)
-
-    @property
-    def saved(self) -> dict[str, Any]:
-        """What `load` takes: numbers, names and tensors."""
-        policy = self.policy
-        return {"config": asdict(policy.config), "parameters": dict(policy.state_dict())}
 
 
 @dataclass(frozen=True)
@@ -204,7 +192,7 @@ class Clipped:
 
     def act(self, env: Regulation, state: State) -> Tensor:
         """[B, R] set-points in MW."""
-        return held(self.of.act(env, state), env.feasible_interval(state))
+        return within(self.of.act(env, state), *env.feasible_interval(state))
 
 
 def train(

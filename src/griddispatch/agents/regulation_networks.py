@@ -6,16 +6,17 @@ observation is therefore whitened: rotated and scaled to uncorrelated inputs of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from griddispatch.agents.interval_map import IntervalMap
-from griddispatch.agents.networks import ACTIVATIONS
 from griddispatch.envs.regulation import Regulation, State
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import ACTIVATIONS
 
 WIDEST = 12**-0.5  # standard deviation of the uniform density on [0, 1]
 _EDGE = 1e-6  # y stays this far from 0 and 1 where its density is asked for
@@ -183,6 +184,11 @@ class Policy(nn.Module, ABC, Generic[D]):
     def see(self, env: Regulation, state: State) -> Tensor:
         """[K, B, n] all that the policy sees."""
 
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Numbers and names that it was made of, beside its inputs and its parameters."""
+
     @abstractmethod
     def agent(self, k: int) -> D:
         """The dispatcher that agent k has become."""
@@ -190,6 +196,41 @@ class Policy(nn.Module, ABC, Generic[D]):
     def alone(self, k: int) -> dict[str, Tensor]:
         """Parameters and buffers of agent k, [1, ...] each."""
         return {name: p[k : k + 1].detach().clone() for name, p in self.state_dict().items()}
+
+
+P = TypeVar("P", bound=Policy[Any])
+
+
+@dataclass(frozen=True, eq=False)
+class Trained(ABC, Generic[P]):
+    """A trained dispatcher: the policy of one agent, without exploration."""
+
+    policy: P
+
+    @torch.no_grad()
+    def act(self, env: Regulation, state: State) -> Tensor:
+        """[B, R] set-points in MW."""
+        return self.policy.decide(env, state).setpoint
+
+    @classmethod
+    def load(cls, saved: dict[str, Any]) -> Self:
+        """The dispatcher that `saved` was made of."""
+        parameters = saved["parameters"]
+        inputs = Whitening(parameters["centre"][0, 0], parameters["matrix"][0])
+        policy = cls._untrained(saved, inputs)
+        policy.load_state_dict(parameters)
+        policy.requires_grad_(False)
+        return cls(policy)
+
+    @classmethod
+    @abstractmethod
+    def _untrained(cls, saved: dict[str, Any], inputs: Whitening) -> P:
+        """A policy of one agent with the settings, but not the parameters, of `saved`."""
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What `load` takes: numbers, names and tensors."""
+        return {**self.policy.settings, "parameters": dict(self.policy.state_dict())}
 
 
 def check_network(hidden: Sequence[int], activation: str) -> None:

@@ -26,14 +26,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from griddispatch.agents.learning import cosine, set_lr
-from griddispatch.agents.networks import StackedMLP, Streams, clip_per_agent
 from griddispatch.agents.ppo import advantages, clipped_objective, less_siblings
 from griddispatch.agents.regulation_networks import Choice, D, Draws, Policy
 from griddispatch.agents.regulation_training import (
-    Progress,
     Recorder,
-    Training,
     carry_out,
     fined,
     next_hours,
@@ -41,6 +37,9 @@ from griddispatch.agents.regulation_training import (
 )
 from griddispatch.envs.regulation import Outcome, Regulation, State
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import StackedMLP, Streams, clip_per_agent
+from griddispatch.learning.steps import cosine, set_lr
+from griddispatch.learning.training import Progress, Training
 
 
 @dataclass(frozen=True)

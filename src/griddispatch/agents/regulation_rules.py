@@ -10,7 +10,6 @@ All of them ask `feasible_interval` before they answer, so none violates a limit
   combinatorial and continuous optimization", 1999) on the mean of the reward.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -20,22 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.assets.regulation_resources import DISPATCH_S, Generator
 from griddispatch.envs.regulation import Regulation, State
 from griddispatch.errors import InputError
+from griddispatch.learning.training import Progress
 
 Float = NDArray[np.float64]
-Progress = Callable[[str], None]
 
 
 def command_now(env: Regulation, state: State) -> Tensor:
     """[B] the command in MW at the moment of the decision."""
     return env.command[state.t].index_select(0, state.hour)[:, 0]
-
-
-def held(setpoint: Tensor, limits: tuple[Tensor, Tensor]) -> Tensor:
-    """Set-points inside their feasible interval."""
-    return torch.minimum(torch.maximum(setpoint, limits[0]), limits[1])
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class ProRata:
             size = torch.minimum(size, torch.tensor(minute).to(size))
         planned = env.schedule[state.hour]
         wanted = (command_now(env, state) - planned.sum(1))[:, None] * (size / size.sum())
-        return held(planned + wanted, env.feasible_interval(state))
+        return within(planned + wanted, *env.feasible_interval(state))
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,10 @@ class MeritOrder:
         """[B, R] set-points in MW."""
         low, high = env.feasible_interval(state)
         order = sorted(range(env.n_actions), key=lambda i: env.fleet.resources[i].cost)
-        setpoint = torch.minimum(torch.maximum(torch.zeros_like(low), low), high)
+        setpoint = within(torch.zeros_like(low), low, high)
         left = command_now(env, state) - setpoint.sum(1)
         for i in order:
-            a = torch.minimum(torch.maximum(setpoint[:, i] + left, low[:, i]), high[:, i])
+            a = within(setpoint[:, i] + left, low[:, i], high[:, i])
             left = left - (a - setpoint[:, i])
             setpoint[:, i] = a
         return setpoint
@@ -164,7 +159,7 @@ class FrequencySplit:
             ],
             1,
         )
-        return held(a, (low, high))
+        return within(a, low, high)
 
 
 @dataclass(frozen=True, eq=False)

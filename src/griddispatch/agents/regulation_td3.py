@@ -16,11 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
-from griddispatch.agents.learning import cosine, set_lr
-from griddispatch.agents.networks import StackedMLP, Streams, soft_update
-from griddispatch.agents.off_policy import descend, regression_error
 from griddispatch.agents.regulation_monolithic import (
     Monolithic,
     MonolithicPolicy,
@@ -29,17 +25,18 @@ from griddispatch.agents.regulation_monolithic import (
 from griddispatch.agents.regulation_networks import Draws, whitening
 from griddispatch.agents.regulation_training import (
     AHEAD,
-    Progress,
     Recorder,
-    Training,
     carry_out,
-    check_seeds,
     fined,
     next_hours,
     signal_ahead,
 )
 from griddispatch.envs.regulation import Regulation
 from griddispatch.errors import InputError
+from griddispatch.learning.memory import Memory
+from griddispatch.learning.networks import StackedMLP, Streams, soft_update
+from griddispatch.learning.steps import cosine, descend, regression_error, set_lr
+from griddispatch.learning.training import Progress, Training, check_seeds
 
 NAME = "Monolithic TD3"
 
@@ -115,37 +112,6 @@ PRESETS = {
     "absolute": TD3Config(policy=MonolithicPolicyConfig("absolute", bounded=True)),
     "increments": TD3Config(),
 }
-
-
-class Memory:
-    """The last transitions of K agents: rows of what the critics saw, z, r, and saw afterwards.
-
-    Parameters
-    ----------
-    agents, capacity
-        K, and rows per agent.
-    widths
-        Of the four parts.
-    like
-        A tensor of the precision to store.
-    """
-
-    def __init__(self, agents: int, capacity: int, widths: tuple[int, ...], like: Tensor) -> None:
-        self.rows = torch.zeros(agents, capacity, sum(widths)).to(like)
-        self.widths, self.size, self._next = widths, 0, 0
-
-    def add(self, *parts: Tensor) -> None:
-        """Store [K, E, width] of each part."""
-        capacity, width = self.rows.shape[1], parts[0].shape[1]
-        at = (self._next + torch.arange(width)) % capacity
-        self.rows[:, at] = torch.cat(parts, 2)
-        self._next = (self._next + width) % capacity
-        self.size = min(self.size + width, capacity)
-
-    def sample(self, batch: int, streams: Streams) -> tuple[Tensor, ...]:
-        """[K, batch, width] of each part, drawn with each agent's own stream."""
-        at = streams.integers(self.size, batch)
-        return self.rows[torch.arange(len(at))[:, None], at].split(self.widths, 2)
 
 
 class TD3:

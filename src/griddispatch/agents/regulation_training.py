@@ -1,7 +1,7 @@
 """What the learners of frequency regulation share: windows of play, the record of a training."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -9,39 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from griddispatch.agents.networks import Snapshot, Streams, keep_best
 from griddispatch.agents.regulation_networks import D, Policy
 from griddispatch.assets.regulation_resources import SUBSTEPS
 from griddispatch.envs.regulation import TOLERANCE, Outcome, Regulation, State
-from griddispatch.errors import InputError
+from griddispatch.learning.networks import Snapshot, Streams, keep_best
+from griddispatch.learning.training import Progress, Training
 
-Progress = Callable[[str], None]
 AHEAD = 16  # decisions for which a critic sees the signal
-
-
-@dataclass
-class Training(Generic[D]):
-    """Result of training K agents.
-
-    Attributes
-    ----------
-    policies
-        One per seed, in the order of the seeds.
-    curve
-        Tidy record: seed, update, decisions (per agent, so far), seconds; objective J and
-        violations (per 1000 set-points, before any clipping) of training since the last record;
-        validation and validation_violations, the same of the greedy policy on validation hours.
-    seconds, cpu_seconds
-        Wall and processor time of all agents together, validation included.
-    updates
-        Steps of the optimiser.
-    """
-
-    policies: list[D]
-    curve: pd.DataFrame
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    updates: int = 0
 
 
 def detached(state: State) -> State:
@@ -75,18 +49,6 @@ def next_hours(
     return env.reset(drawn.repeat_interleave(siblings))
 
 
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds that cannot make agents.
-
-    Raises
-    ------
-    InputError
-        There is none, one is negative, or two are the same.
-    """
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds are {list(seeds)}; give one or more, each once, none negative")
-
-
 def signal_ahead(env: Regulation, state: State, agents: int) -> Tensor:
     """[K, B, AHEAD] the signal in 4, 8 .. 64 s for the critics of K agents."""
     ahead = env.table(_signal_ahead)[state.t].index_select(0, state.hour)
@@ -117,6 +79,10 @@ def violations(env: Regulation, outcome: Outcome) -> Tensor:
 class Recorder(Generic[D]):
     """Keeps the curve and the best policies of K agents.
 
+    The curve has the columns seed, update, decisions (per agent, so far), seconds; objective J and
+    violations (per 1000 set-points, before any clipping) of training since the last record;
+    validation and validation_violations, the same of the greedy policy on validation hours.
+
     Attributes
     ----------
     env, validation
@@ -144,7 +110,7 @@ class Recorder(Generic[D]):
     decisions: int = 0
 
     def __post_init__(self) -> None:
-        self.started = time.perf_counter(), time.process_time()
+        self.started = time.perf_counter()
         self.snapshot: Snapshot | None = None
         self._forget()
 
@@ -175,7 +141,7 @@ class Recorder(Generic[D]):
                     "seed": seed,
                     "update": update,
                     "decisions": self.decisions,
-                    "seconds": time.perf_counter() - self.started[0],
+                    "seconds": time.perf_counter() - self.started,
                     "objective": -float(seen[0, k]),
                     "violations": 1000 * float(seen[1, k]),
                     "validation": float(score[0, k]),
@@ -195,8 +161,7 @@ class Recorder(Generic[D]):
         return Training(
             [self.policy.agent(k) for k in range(len(self.seeds))],
             pd.DataFrame(self.rows),
-            time.perf_counter() - self.started[0],
-            time.process_time() - self.started[1],
+            time.perf_counter() - self.started,
             updates,
         )
 

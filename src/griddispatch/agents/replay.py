@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from griddispatch.agents.networks import Streams
 from griddispatch.envs.feeder import State
+from griddispatch.learning.networks import Streams
 
 
 class Transitions(NamedTuple):

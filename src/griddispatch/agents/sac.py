@@ -23,18 +23,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from griddispatch.agents import off_policy
-from griddispatch.agents.learning import Progress, Training
-from griddispatch.agents.networks import StackedMLP, Streams, soft_update
-from griddispatch.agents.off_policy import (
-    Batch,
-    HeldNoise,
-    OffPolicyConfig,
-    View,
-    descend,
-    q_value,
-    regression_error,
-)
+from griddispatch.agents.learning import Actor
+from griddispatch.agents.off_policy import Batch, OffPolicyConfig, View, q_value
 from griddispatch.envs.feeder import Feeder
+from griddispatch.learning.networks import HeldNoise, StackedMLP, Streams, soft_update
+from griddispatch.learning.steps import descend, regression_error
+from griddispatch.learning.training import Progress, Training
 
 NAME = "SAC"
 
@@ -133,7 +127,7 @@ def train(
     validation: Feeder | None = None,
     records: int = 20,
     progress: Progress = lambda line: None,
-) -> Training:
+) -> Training[Actor]:
     """Train one agent per seed on the days of `feeder`.
 
     Parameters

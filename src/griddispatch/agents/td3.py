@@ -22,18 +22,12 @@ import torch
 from torch import Tensor
 
 from griddispatch.agents import off_policy
-from griddispatch.agents.learning import Progress, Training
-from griddispatch.agents.networks import StackedMLP, Streams, soft_update
-from griddispatch.agents.off_policy import (
-    Batch,
-    HeldNoise,
-    OffPolicyConfig,
-    View,
-    descend,
-    q_value,
-    regression_error,
-)
+from griddispatch.agents.learning import Actor
+from griddispatch.agents.off_policy import Batch, OffPolicyConfig, View, q_value
 from griddispatch.envs.feeder import Feeder
+from griddispatch.learning.networks import HeldNoise, StackedMLP, Streams, soft_update
+from griddispatch.learning.steps import descend, regression_error
+from griddispatch.learning.training import Progress, Training
 
 NAME = "TD3"
 
@@ -125,7 +119,7 @@ def train(
     validation: Feeder | None = None,
     records: int = 20,
     progress: Progress = lambda line: None,
-) -> Training:
+) -> Training[Actor]:
     """Train one agent per seed on the days of `feeder`.
 
     Parameters

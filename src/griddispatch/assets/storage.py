@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.errors import InputError
 
 
@@ -165,7 +166,7 @@ class Storage:
         inside = power_kw.clamp(min=0) * k.eta_charge + power_kw.clamp(max=0) / k.eta_discharge
         after = soc + energy_kwh(inside, hours) / k.capacity_kwh
         # Rounding only: the power is feasible.
-        return torch.minimum(torch.maximum(after, k.soc_min), k.soc_max)
+        return within(after, k.soc_min, k.soc_max)
 
     def wear_eur(self, power_kw: Tensor, hours: float) -> Tensor:
         """[...] degradation cost of a step, summed over the batteries."""

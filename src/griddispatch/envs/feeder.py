@@ -24,8 +24,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.assets.storage import Storage, energy_kwh
 from griddispatch.data.series import Days
+from griddispatch.envs.episodes import chosen, observation_length
 from griddispatch.envs.observations import Observation, Scale, paper_observation
 from griddispatch.envs.variants import (
     ZipShares,
@@ -234,10 +236,7 @@ class Feeder:
             There is no such day, or a state of charge lies outside its limits.
         """
         limits = self.storage.limits(self.price)
-        if day is None:
-            day = torch.arange(len(self.days), device=self.device)
-        elif bool(((day < 0) | (day >= len(self.days))).any()):
-            raise InputError(f"a day is outside 0 .. {len(self.days) - 1}, the days of this feeder")
+        day = chosen(day, len(self.days), self.device)
         if soc is None:
             soc = limits.soc_initial.expand(len(day), -1)
         soc = soc.to(self.price)
@@ -246,7 +245,7 @@ class Feeder:
                 f"soc has shape {tuple(soc.shape)}; give {(len(day), self.n_actions)}: "
                 "one value per episode and battery"
             )
-        inside = torch.minimum(torch.maximum(soc, limits.soc_min), limits.soc_max)
+        inside = within(soc, limits.soc_min, limits.soc_max)
         if not bool(((soc - inside).abs() <= SOC_ROUNDING).all()):
             raise InputError("a state of charge lies outside soc_min .. soc_max of the storage")
         return State(day, torch.zeros_like(day), inside)
@@ -265,7 +264,7 @@ class Feeder:
         """[B, M] power in kW that an action in [-1, 1] leads to."""
         low, high = self.feasible_power(state)
         wanted = action.to(self.price) * self.storage.limits(self.price).power_kw
-        return torch.minimum(torch.maximum(wanted, low), high)
+        return within(wanted, low, high)
 
     def step(self, state: State, action: Tensor) -> tuple[State, Tensor, Outcome]:
         """Take one step of B episodes with actions [B, M] in [-1, 1] (beyond that they saturate).
@@ -321,8 +320,7 @@ class Feeder:
     @property
     def n_observations(self) -> int:
         """K, the length of an observation."""
-        day = torch.zeros(1, dtype=torch.int64, device=self.device)
-        return self.observe(self.reset(day)).shape[1]
+        return observation_length(self)
 
     def lookup(self, table: Callable[["Feeder"], Tensor], state: State) -> Tensor:
         """Rows of `table(feeder)` [D, S + 1, ...] for B states; the table is made only once.

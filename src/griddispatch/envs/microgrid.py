@@ -34,8 +34,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.assets.microgrid import VOLTAGE_BAND, VOLTAGE_BASE_KW, Interval, Plant
 from griddispatch.data.microgrid import QUANTITIES, MicrogridDays
+from griddispatch.envs.episodes import chosen, observation_length
 from griddispatch.envs.microgrid_observation import (
     Observation,
     markov_observation,
@@ -153,10 +155,7 @@ class Microgrid:
         InputError
             There is no such day.
         """
-        if day is None:
-            day = torch.arange(len(self.days), device=self.device)
-        elif bool(((day < 0) | (day >= len(self.days))).any()):
-            raise InputError(f"a day is outside 0 .. {len(self.days) - 1}")
+        day = chosen(day, len(self.days), self.device)
         zero = torch.zeros(len(day), device=self.device, dtype=self.dtype)
         battery = self.plant.battery
         return State(
@@ -225,10 +224,10 @@ class Microgrid:
         """
         on = self.status(state, fraction[:, 2] >= 0.5)
         low, high = self.chp_interval(state, on)
-        chp = _held(torch.lerp(low, high, fraction[:, 1]), low, high)
+        chp = within(torch.lerp(low, high, fraction[:, 1]), low, high)
         low, high = self.battery_interval(state, chp)
         part = fraction[:, 0]
-        battery = _held(part.clamp(min=0) * high - part.clamp(max=0) * low, low, high)
+        battery = within(part.clamp(min=0) * high - part.clamp(max=0) * low, low, high)
         return torch.stack([battery, chp, on.to(chp.dtype)], 1)
 
     def scaled(self, action: Tensor) -> Tensor:
@@ -268,8 +267,8 @@ class Microgrid:
         want_battery, want_chp, third = setpoint.unbind(1)
         wanted = third >= 0.5 if plant.commitment else want_chp >= plant.chp.minimum_kw
         on = self.status(state, wanted)
-        chp = _held(want_chp, *self.chp_interval(state, on))
-        battery = _held(want_battery, *self._battery_interval(state, chp, load - pv - wind, now))
+        chp = within(want_chp, *self.chp_interval(state, on))
+        battery = within(want_battery, *self._battery_interval(state, chp, load - pv - wind, now))
         status = on.to(chp.dtype)
         excess = torch.stack(
             [(want_battery - battery).abs(), (want_chp - chp).abs(), (wanted != on).to(chp.dtype)],
@@ -334,15 +333,10 @@ class Microgrid:
     @property
     def n_observations(self) -> int:
         """K, the length of an observation."""
-        first = torch.zeros(1, dtype=torch.int64, device=self.device)
-        return self.observe(self.reset(first)).shape[1]
+        return observation_length(self)
 
     def on(self, days: MicrogridDays) -> "Microgrid":
         """The same task on other days."""
         return Microgrid(
             self.plant, days, observation=self.observation, device=self.device, dtype=self.dtype
         )
-
-
-def _held(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(value, low), high)

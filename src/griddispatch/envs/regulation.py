@@ -22,8 +22,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.assets.regulation import Fleet, Window
 from griddispatch.assets.regulation_resources import STEP_S, SUBSTEPS
+from griddispatch.envs.episodes import chosen, observation_length
 from griddispatch.envs.regulation_hours import DECISIONS, Hours
 from griddispatch.envs.regulation_observation import Observation, plain_observation
 from griddispatch.errors import InputError
@@ -201,10 +203,7 @@ class Regulation:
         InputError
             There is no such hour.
         """
-        if hour is None:
-            hour = torch.arange(len(self.hours), device=self.device)
-        elif bool(((hour < 0) | (hour >= len(self.hours))).any()):
-            raise InputError(f"an hour is outside 0 .. {len(self.hours) - 1}")
+        hour = chosen(hour, len(self.hours), self.device, "an hour")
         rest = self.schedule[hour]
         line = rest[:, None].expand(-1, self.depth, -1)
         return State(hour, 0, line, rest, self.start[hour])
@@ -268,7 +267,7 @@ class Regulation:
             raise InputError(f"a set-point at decision {state.t} is not a finite number")
         if limits is None:
             limits = self._interval(self._limits, state)
-        carried_out = torch.minimum(torch.maximum(setpoint, limits[0]), limits[1])
+        carried_out = within(setpoint, *limits)
         new = self.fleet.respond(state.output, carried_out)
         line = torch.cat([state.line, new], 1)
         power = line.flatten(1).index_select(1, self._read).unflatten(1, (SUBSTEPS, -1))
@@ -310,8 +309,7 @@ class Regulation:
     @property
     def n_observations(self) -> int:
         """K, the length of an observation."""
-        first = torch.zeros(1, dtype=torch.int64, device=self.device)
-        return self.observe(self.reset(first)).shape[1]
+        return observation_length(self)
 
     def on(self, hours: Hours) -> "Regulation":
         """The same task on other hours of the same fleet."""

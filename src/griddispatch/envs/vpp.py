@@ -32,8 +32,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from griddispatch.assets.limits import within
 from griddispatch.assets.vpp import Plant
 from griddispatch.data.vpp_demand import BASE_KW, INERTIA, PERIODS, DemandDays, price_response
+from griddispatch.envs.episodes import chosen
 from griddispatch.envs.vpp_observation import observation_of
 from griddispatch.envs.vpp_reward import comfort, deviations
 from griddispatch.errors import InputError
@@ -164,10 +166,7 @@ class VirtualPowerPlant:
         InputError
             There is no such day.
         """
-        if day is None:
-            day = torch.arange(len(self.days), device=self.device)
-        elif bool(((day < 0) | (day >= len(self.days))).any()):
-            raise InputError(f"a day is outside 0 .. {len(self.days) - 1}")
+        day = chosen(day, len(self.days), self.device)
         zero = torch.zeros(len(day), device=self.device, dtype=self.dtype)
         units = zero[:, None].repeat(1, self.units)
         seen = zero[:, None].repeat(1, PERIODS)
@@ -237,7 +236,7 @@ class VirtualPowerPlant:
         if output is None:
             output = self.merit_order(on, demand)
         else:
-            output = torch.minimum(torch.maximum(output, full * plant.minimum), full)
+            output = within(output, full * plant.minimum, full)
         gap = demand - output.sum(1)
         reserve = gap.clamp(-plant.reserve_kw, plant.reserve_kw)
         shortage, surplus = (gap - reserve).clamp(min=0), (reserve - gap).clamp(min=0)

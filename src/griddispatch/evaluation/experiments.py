@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from griddispatch.agents.learning import Training
+from griddispatch.agents.learning import Actor
 from griddispatch.assets.storage import Storage
 from griddispatch.data import splits
 from griddispatch.data.series import Days, Series
@@ -27,6 +27,7 @@ from griddispatch.envs.observations import Observation, Prices, observe, paper_o
 from griddispatch.errors import InputError
 from griddispatch.evaluation.rollout import evaluate
 from griddispatch.grid.network import Network
+from griddispatch.learning.training import Training
 
 SCOPES = ("test", "stress")
 AUGMENTED = {"none": 0, "1 year": 365, "5 years": 5 * 365}
@@ -88,7 +89,7 @@ class Case:
 
     def cell(
         self,
-        train: Callable[..., Training],
+        train: Callable[..., Training[Actor]],
         algorithm: str,
         setting: Setting,
         preset: str,
@@ -212,7 +213,7 @@ def training_feeder(
 
 
 def train_and_test(
-    train: Callable[..., Training],
+    train: Callable[..., Training[Actor]],
     algorithm: str,
     setting: Setting,
     preset: str,
@@ -262,7 +263,9 @@ def train_and_test(
     )
 
 
-def _tested(training: Training, task: Feeder, series: Series, seeds: Sequence[int]) -> pd.DataFrame:
+def _tested(
+    training: Training[Actor], task: Feeder, series: Series, seeds: Sequence[int]
+) -> pd.DataFrame:
     tables = []
     for scope in SCOPES:
         feeder = task.on(series.days(scope_days(series, scope)))

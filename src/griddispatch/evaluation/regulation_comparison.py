@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from griddispatch.errors import InputError
-from griddispatch.evaluation import statistics
+from griddispatch.evaluation import paired, statistics
+from griddispatch.evaluation.paired import block
 from griddispatch.evaluation.regulation_experiments import PLAIN, label
 from griddispatch.evaluation.statistics import Float, Interval
 
@@ -31,6 +32,7 @@ METRICS = (
     "excess",
     "energy_error",
 )
+UNIT = "hour"  # what a policy is judged on
 UNSEEN = 3.0  # rule of three: none seen in n, at most 3 / n with a confidence of 95 %
 
 
@@ -59,27 +61,7 @@ def rows(table: pd.DataFrame, policy: str, **changed: Any) -> pd.DataFrame:
     wanted = label(policy)
     if unknown := set(changed) - set(wanted):
         raise InputError(f"a setting has no {', '.join(sorted(unknown))}; it has {', '.join(KEYS)}")
-    wanted |= changed
-    found = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)]
-    if found.empty:
-        raise InputError(f"no rows of {policy} {changed or ''} in the table")
-    return found
-
-
-def block(found: pd.DataFrame, column: str) -> Float:
-    """[seeds, hours] of one column of one policy's rows.
-
-    Raises
-    ------
-    InputError
-        A seed lacks an hour that another one has, or has it twice.
-    """
-    if found.duplicated(["seed", "hour"]).any():
-        raise InputError(f"{found['policy'].iloc[0]}: an hour stands twice; take one setting")
-    wide = found.pivot(index="seed", columns="hour", values=column).to_numpy(dtype=np.float64)
-    if np.isnan(wide).any():
-        raise InputError(f"{found['policy'].iloc[0]}: seeds with different hours; test all on all")
-    return wide
+    return paired.rows(table, **(wanted | changed))
 
 
 def results(
@@ -89,7 +71,8 @@ def results(
     made = []
     for key, found in table.groupby(list(KEYS), sort=False):
         for metric in metrics:
-            interval = statistics.bootstrap(statistics.mean, block(found, metric), draws=draws)
+            values = block(found, metric, UNIT)
+            interval = statistics.bootstrap(statistics.mean, values, draws=draws)
             made.append((*key, metric, *interval))
     return pd.DataFrame(made, columns=[*KEYS, "metric", "mean", "low", "high"])
 
@@ -130,11 +113,11 @@ def difference(
 
 
 def _paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> tuple[Float, Float]:
-    common = set(first["hour"]) & set(second["hour"])
+    common = set(first[UNIT]) & set(second[UNIT])
     if not common:
         raise InputError("the two policies were judged on no hour in common")
-    kept = (part[part["hour"].isin(common)] for part in (first, second))
-    a, b = (block(part, column) for part in kept)
+    kept = (part[part[UNIT].isin(common)] for part in (first, second))
+    a, b = (block(part, column, UNIT) for part in kept)
     return a, b
 
 
@@ -144,20 +127,3 @@ def violations(found: pd.DataFrame) -> Violations:
     outside = round(float((found["violations"] * found["setpoints"]).sum()) / 1000)
     bound = UNSEEN / setpoints if outside == 0 else np.nan
     return Violations(outside, setpoints, len(found), bound)
-
-
-def below_bound(found: pd.DataFrame, bound: pd.Series, tolerance: float) -> list[int]:
-    """Hours in which a policy has a lower J than the linear program's bound, which must not be.
-
-    Parameters
-    ----------
-    found
-        Rows of policies that keep the limits.
-    bound
-        Lower bound on J by hour.
-    tolerance
-        Of J; the simulator counts in single precision.
-    """
-    known = found[found["hour"].isin(bound.index)]
-    less = known["objective"] < known["hour"].map(bound) - tolerance
-    return sorted(known.loc[less, "hour"].unique())

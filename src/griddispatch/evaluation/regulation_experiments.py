@@ -20,8 +20,7 @@ import torch
 
 from griddispatch.agents.interval_map import Balance, IntervalMap
 from griddispatch.agents.regulation_networks import Dispatcher
-from griddispatch.agents.regulation_rules import FrequencySplit, Progress, tuned_split
-from griddispatch.agents.regulation_training import Training
+from griddispatch.agents.regulation_rules import FrequencySplit, tuned_split
 from griddispatch.assets.regulation import Fleet, preset
 from griddispatch.assets.regulation_resources import DISPATCH_S, STEP_S, Generator
 from griddispatch.data.regulation import read_signal
@@ -29,6 +28,7 @@ from griddispatch.envs.regulation import Regulation
 from griddispatch.envs.regulation_hours import SIGNAL_STEPS, Float, Split, draw_hours
 from griddispatch.errors import InputError
 from griddispatch.evaluation.regulation_rollout import judge, play
+from griddispatch.learning.training import Progress, Training
 from griddispatch.optimization.regulation_lp import Foresight, foresight
 
 ORDERS = {
@@ -274,15 +274,10 @@ def tune(
     The rule ends where the search ends: neither validation hours nor records are needed.
     """
     del validation, records
-    started, cpu = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     rules = [tuned_split(env, **asdict(config), seed=seed, progress=progress) for seed in seeds]
-    return Training(
-        rules,
-        pd.DataFrame(),
-        time.perf_counter() - started,
-        time.process_time() - cpu,
-        config.evaluations,
-    )
+    spent = time.perf_counter() - started
+    return Training(rules, pd.DataFrame(), spent, config.evaluations)
 
 
 def best_dispatch(setting: Setting, hour: int) -> Foresight:

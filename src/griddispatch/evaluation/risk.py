@@ -10,7 +10,7 @@ from torch import Tensor
 
 from griddispatch.envs.microgrid import Microgrid, Outcome, State
 from griddispatch.errors import InputError
-from griddispatch.evaluation.risk_measures import ALPHA, cvar, risk_objective, value_at_risk
+from griddispatch.risk_measures import ALPHA, cvar, risk_objective, value_at_risk
 
 Float = NDArray[np.float64]
 LAMBDAS = (0.0, 0.1, 0.3, 0.6, 0.9)

@@ -24,6 +24,7 @@ from griddispatch.agents.microgrid_extensions import (
     train_coupled,
     train_lagrangian,
 )
+from griddispatch.agents.microgrid_policy import MicrogridActor
 from griddispatch.agents.microgrid_rules import (
     GRID,
     Numbers,
@@ -31,16 +32,16 @@ from griddispatch.agents.microgrid_rules import (
     candidate_costs,
     candidates,
 )
-from griddispatch.agents.microgrid_training import Training
 from griddispatch.assets.microgrid import preset
 from griddispatch.data.microgrid import HOURS, QUANTITIES, Split, draw_days
 from griddispatch.envs.microgrid import TOLERANCE_KW, Microgrid, Outcome
 from griddispatch.errors import InputError
 from griddispatch.evaluation.risk import Dispatcher, play
-from griddispatch.evaluation.risk_measures import ALPHA
+from griddispatch.learning.training import Training
 from griddispatch.optimization.microgrid_milp import Plan, Replay, foresight, scenario_plan
 from griddispatch.optimization.microgrid_mpc import Forecast, Predictive
 from griddispatch.optimization.unit_commitment import TEN_UNIT_OPTIMUM, commit, ten_units
+from griddispatch.risk_measures import ALPHA
 
 REC = "rec"
 
@@ -78,7 +79,7 @@ class Cell:
 class Learner:
     """A method: how it is trained, with which settings, and what its length is called."""
 
-    train: Callable[..., Training]
+    train: Callable[..., Training[MicrogridActor]]
     config: Any
     length: str
 
@@ -133,7 +134,7 @@ def judged(
 
 
 def train_and_test(
-    train: Callable[..., Training],
+    train: Callable[..., Training[MicrogridActor]],
     policy: str,
     config: Any,
     seeds: Sequence[int],

@@ -3,7 +3,7 @@
 The table behind a comparison has one row per policy, shift, seed and day, with the columns of
 `vpp_experiments.judged`. Day k is made of the same random numbers under every shift, so days are
 drawn once for all policies and all shifts, and seeds once for all policies that have as many
-(crossed bootstrap, as in `statistics`). Statistics of the same draw can be subtracted or
+(`paired.draw`). Statistics of the same draw can be subtracted or
 divided: differences between policies and slopes over a shift are paired. The CVaR is taken for each
 seed on its own and then averaged.
 """
@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from griddispatch.errors import InputError
+from griddispatch.evaluation import paired
 from griddispatch.evaluation.comparison import verdict
-from griddispatch.evaluation.risk_comparison import interval, less, weighted
+from griddispatch.evaluation.paired import interval, less
+from griddispatch.evaluation.risk_comparison import weighted
 from griddispatch.evaluation.statistics import DRAWS, Float, Interval
 
 Key = tuple[str, str]  # policy, shift
@@ -31,23 +33,15 @@ SLOPES = {
 """Where the shifts of a family stand: sigma in +100 %, the mean in +10 %."""
 
 
-def block(table: pd.DataFrame, key: Key, column: str) -> Float:
-    """[seeds, days] of one column of a policy under a shift.
+def rows(table: pd.DataFrame, key: Key) -> pd.DataFrame:
+    """Rows of a policy under a shift.
 
     Raises
     ------
     InputError
-        There are no such rows, a day stands twice, or a seed lacks a day that another one has.
+        There is none.
     """
-    found = table[table["policy"].eq(key[0]) & table["shift"].eq(key[1])]
-    if found.empty:
-        raise InputError(f"no rows of {key[0]} under the shift {key[1]!r} in the table")
-    if found.duplicated(["seed", "day"]).any():
-        raise InputError(f"{key[0]} under {key[1]!r}: a day stands twice; judge each once")
-    wide = found.pivot(index="seed", columns="day", values=column).to_numpy(dtype=np.float64)
-    if np.isnan(wide).any():
-        raise InputError(f"{key[0]} under {key[1]!r}: seeds with different days; test all on all")
-    return wide
+    return paired.rows(table, policy=key[0], shift=key[1])
 
 
 def keys(table: pd.DataFrame) -> list[Key]:
@@ -72,26 +66,17 @@ def resample(table: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> dict[Key
     InputError
         Two policies were judged on different days.
     """
-    costs = {key: block(table, key, "cost") for key in keys(table)}
-    days = {cost.shape[1] for cost in costs.values()}
-    if len(days) != 1 or table["day"].nunique() not in days:
-        raise InputError("policies with different days cannot be drawn together; take common days")
-    (n,) = days
-    rng = np.random.default_rng(seed)
-    chosen = {
-        k: np.concatenate([np.arange(k)[None], rng.integers(k, size=(draws, k))])
-        for k in sorted({len(cost) for cost in costs.values()})
-    }
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=draws + 1).astype(np.float64)
-    counts[0] = 1
-    others = metrics(table)
+    found = {key: rows(table, key) for key in keys(table)}
+    costs = {key: paired.block(own, "cost") for key, own in found.items()}
+    chosen = paired.draw(costs.values(), table["day"], draws, seed)
+    counts, n = chosen.counts, table["day"].nunique()
     drawn = {}
-    for key, cost in costs.items():
+    for key, own in found.items():
+        cost = costs[key]
         tail = np.stack([weighted(x, counts, ALPHA)[2] for x in cost], -1)
         by_seed = {"mean": counts @ cost.T / n, "cvar10": tail}
-        by_seed |= {name: counts @ block(table, key, name).T / n for name in others}
-        pick = chosen[len(cost)]
-        drawn[key] = {name: np.take_along_axis(x, pick, 1).mean(1) for name, x in by_seed.items()}
+        by_seed |= {name: counts @ paired.block(own, name).T / n for name in metrics(table)}
+        drawn[key] = {name: chosen.over_seeds(x) for name, x in by_seed.items()}
     return drawn
 
 
@@ -167,20 +152,23 @@ def radius_table(validation: pd.DataFrame, premium: float) -> pd.DataFrame:
     InputError
         There is no candidate 0.
     """
-    rows = []
+    lines = []
     for (radius, carried), own in validation.groupby(["radius", "carried"], sort=True):
         named = own.assign(policy="candidate")
         tails = [
             np.mean(
-                [weighted(x, np.ones((1, len(x))), ALPHA)[2, 0] for x in block(named, key, "cost")]
+                [
+                    weighted(x, np.ones((1, len(x))), ALPHA)[2, 0]
+                    for x in paired.block(rows(named, key), "cost")
+                ]
             )
             for key in keys(named)
             if key[1] != "nominal"
         ]
         nominal = own.loc[own["shift"].eq("nominal"), "cost"].mean()
         named_by = {"radius": radius, "carried": carried}
-        rows.append(named_by | {"nominal": nominal, "tail": float(np.mean(tails))})
-    made = pd.DataFrame(rows)
+        lines.append(named_by | {"nominal": nominal, "tail": float(np.mean(tails))})
+    made = pd.DataFrame(lines)
     if not made["radius"].eq(0).any():
         raise InputError("radius 0 is not among the candidates; the premium is counted from it")
     neutral = float(made.loc[made["radius"].eq(0), "nominal"].iloc[0])

@@ -16,7 +16,6 @@ from griddispatch.agents.vpp_rules import MarginRule, candidate_costs, candidate
 from griddispatch.data.vpp_demand import PERIODS, Model, draw_days
 from griddispatch.envs import supply_load_game
 from griddispatch.errors import InputError
-from griddispatch.evaluation.risk_measures import cvar
 from griddispatch.evaluation.vpp_comparison import ALPHA, FORESIGHT
 from griddispatch.evaluation.vpp_experiments import CHOOSING, Sizes, environment, judged
 from griddispatch.forecasting.demand_models import DemandModel, Linear
@@ -30,6 +29,7 @@ from griddispatch.optimization.vpp_milp import (
     mean_plan,
     scenario_plan,
 )
+from griddispatch.risk_measures import cvar
 
 DEMAND_MODELS = ("VRNN", "GRU mixture", "Full history", "AR(1)")
 

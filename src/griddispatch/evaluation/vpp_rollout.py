@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from griddispatch.envs.vpp import BALANCED_KW, COSTS, Action, Outcome, State, VirtualPowerPlant
 from griddispatch.envs.vpp_reward import clipped, displayed
-from griddispatch.evaluation.risk_measures import cvar
+from griddispatch.risk_measures import cvar
 
 Float = NDArray[np.float64]
 

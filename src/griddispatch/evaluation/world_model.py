@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from griddispatch.agents.networks import Streams
 from griddispatch.errors import InputError
 from griddispatch.evaluation.statistics import Float, Interval, bootstrap
 from griddispatch.forecasting.demand_models import (
@@ -22,6 +21,7 @@ from griddispatch.forecasting.demand_models import (
     Mixture,
     checked,
 )
+from griddispatch.learning.networks import Streams
 
 BANDS = {"50": (0.25, 0.75), "90": (0.05, 0.95)}  # %: lower and upper level
 ALL = -1  # stands for all periods

@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from griddispatch.agents.networks import Streams
 from griddispatch.errors import InputError
+from griddispatch.learning.networks import Streams
 
 Float = NDArray[np.float64]
 PERIODS = 12

@@ -22,16 +22,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.forecasting.demand_models import PERIODS, Carried, Float, Mixture, Scale, checked
 from griddispatch.forecasting.world_model_training import (
     LEAST_SD,
     GRUMixture,
-    Progress,
     Recurrent,
     Settings,
     StackedGRU,
 )
+from griddispatch.learning.networks import StackedMLP, Streams
+from griddispatch.learning.training import Progress
 
 
 class VRNN(Recurrent):

@@ -5,7 +5,7 @@ part in it.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,13 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from griddispatch.agents.networks import (
-    Snapshot,
-    StackedMLP,
-    Streams,
-    clip_per_agent,
-    keep_best,
-)
 from griddispatch.errors import InputError
 from griddispatch.forecasting.demand_models import (
     PERIODS,
@@ -31,8 +24,9 @@ from griddispatch.forecasting.demand_models import (
     Scale,
     checked,
 )
+from griddispatch.learning.networks import Snapshot, StackedMLP, Streams, clip_per_agent, keep_best
+from griddispatch.learning.training import Progress
 
-Progress = Callable[[str], None]
 LEAST_SD = 1e-3  # standard deviation of a density, on the scale of the training days
 
 

@@ -2,10 +2,11 @@
 
     curves = run_cells(train_one, [{"seed": s} for s in range(10)], label="train_td3")
 
-Each cell is one call of a function in a worker process with one thread. A finished cell is kept
-in ``build/cells/<label>/`` under a key made of the function, its arguments, the source files that
-the function imports and the pinned versions, so that an interrupted stage goes on where it
-stopped, and an edit of the code computes again what it concerns.
+Each cell is one call of a function in a worker process with one thread, on this machine or on a
+cluster, as `executors` says. A finished cell is kept in ``build/cells/<label>/`` under a key made
+of the function, its arguments, the source files that the function imports and the pinned versions,
+so that an interrupted stage goes on where it stopped, and an edit of the code computes again what
+it concerns.
 """
 
 import hashlib
@@ -14,38 +15,24 @@ import pickle
 import re
 import reprlib
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import cloudpickle
-import joblib
 import psutil
-from joblib.externals import loky
 from joblib.hashing import NumpyHasher
 
 import griddispatch
 from griddispatch.errors import InputError
-from griddispatch.pipeline import imports, paths
+from griddispatch.pipeline import executors, imports, paths
 
 STORE = "build/cells"
-WORKERS = "GRIDDISPATCH_WORKERS"
-
-# A worker is one thread: cells run beside each other, and sums keep their order.
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}
 
 # The clock of a process and that of a file system agree only roughly, in seconds.
 _CLOCKS = 2.0
@@ -79,12 +66,14 @@ def run_cells(
     store
         Folder for finished cells, relative to the project folder; None keeps nothing.
     workers
-        Number of processes. Default: the variable GRIDDISPATCH_WORKERS, or one per processor.
+        Number of processes. Default: the variable GRIDDISPATCH_WORKERS, or one per processor. A
+        running cluster (`executors`) has the workers that it has.
 
     Raises
     ------
     InputError
-        The label, the number of workers, the function or an argument is of no use here.
+        The label, the number of workers, the function or an argument is of no use here, or the
+        cluster is: it cannot be reached, or a worker of it has other code.
     CellError
         At least one cell failed; the message names its arguments.
     """
@@ -102,11 +91,15 @@ def run_cells(
     failures: dict[int, str] = {}
     progress = _Progress(label, len(cells), len(results))
     try:
-        with _executor(min(_workers(workers), len(todo))) as executor:
+        modules = {one.__module__ for one in code}
+        with executors.executor(len(todo), executors.processes(workers), modules) as executor:
             futures = {executor.submit(_call, function, cells[i]): i for i in todo}
             for future in as_completed(futures):
                 index = futures.pop(future)  # lets go of its result
-                result, failure = future.result()
+                try:
+                    result, failure = future.result()
+                except executors.CellLostError as error:
+                    failure = str(error)
                 if failure:
                     failures[index] = failure
                 else:
@@ -114,40 +107,11 @@ def run_cells(
                     if keep:
                         keep.save(files[index], result)
                 progress.finished()
-    except BrokenExecutor as error:
-        raise CellError(
-            f"{label}: a worker process died, most often for want of memory; finished cells are "
-            f"kept, so run it again with fewer workers ({WORKERS}, or run.workers in params.yaml)"
-        ) from error
+    except executors.WorkersLostError as error:
+        raise CellError(f"{label}: {error}") from error
     if failures:
         raise CellError(_report(label, cells, failures))
     return [results[index] for index in range(len(cells))]
-
-
-@contextmanager
-def _executor(workers: int) -> Iterator[Executor]:
-    """Give an executor of worker processes; that of a cluster has the same interface."""
-    pool = loky.ProcessPoolExecutor(
-        max_workers=max(workers, 1), timeout=300, env=ONE_THREAD, initializer=_end_with_parent
-    )
-    try:
-        yield pool
-    except BaseException:  # an interrupt, too: no worker goes on in the background
-        pool.shutdown(wait=False, kill_workers=True)
-        raise
-    pool.shutdown()
-
-
-def _end_with_parent() -> None:
-    """End this worker as soon as the process that started it is gone, however it went."""
-    parent = os.getppid()
-
-    def look() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=look, daemon=True).start()
 
 
 def _call(function: Callable[..., Any], cell: Mapping[str, Any]) -> tuple[bytes, str]:
@@ -158,17 +122,6 @@ def _call(function: Callable[..., Any], cell: Mapping[str, Any]) -> tuple[bytes,
         return cloudpickle.dumps(function(**cell)), ""
     except Exception:
         return b"", traceback.format_exc()
-
-
-def _workers(asked: int | None) -> int:
-    if asked is None:
-        named = os.environ.get(WORKERS)
-        if named is not None and not named.isdecimal():
-            raise InputError(f"{WORKERS} is {named!r}; set it to a whole number or unset it")
-        asked = int(named) if named else int(joblib.cpu_count())
-    if asked < 1:
-        raise InputError(f"workers is {asked}; write 1 or more")
-    return asked
 
 
 def _report(label: str, cells: Sequence[Mapping[str, Any]], failures: Mapping[int, str]) -> str:
@@ -232,10 +185,14 @@ class _Store:
         if edited or imports.digest(self.sources) != self.version:
             print(f"a finished cell is not kept: {_names(edited)} was edited during the run")
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(hashlib.sha256(content).digest() + content)
-        partial.replace(file)
+        with paths.writing(file):
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                partial.write_bytes(hashlib.sha256(content).digest() + content)
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
 
 
 def _load(file: Path) -> Any:

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from griddispatch.errors import InputError
+from griddispatch.pipeline import executors
 from griddispatch.pipeline.stages import Stage, load
 
 PROFILES = ("smoke", "reduced", "paper")
@@ -28,6 +29,7 @@ PROFILES = ("smoke", "reduced", "paper")
 RUN = {
     "time_limit": 120.0,  # minutes that one stage may take
     "workers": None,  # worker processes of a stage; null: as many as there are processors
+    "cluster": None,  # where these processes are; see `executors`
 }
 
 
@@ -71,7 +73,8 @@ def stage_parameters(root: Path, stage: Stage) -> tuple[dict[str, Any], dict[str
 
 def run_options(content: Mapping[str, Any], profile: str) -> dict[str, Any]:
     """Return the section ``run`` with its defaults filled in."""
-    return {**RUN, **resolve(content, "run", profile, RUN)}
+    options = {**RUN, **resolve(content, "run", profile, RUN)}
+    return {**options, "cluster": executors.checked(options["cluster"])}
 
 
 def resolve(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from griddispatch.pipeline.processes import Lines
-from griddispatch.pipeline.runner import Job, StageFailedError, run
+from griddispatch.pipeline.runner import TRACEBACK_LINES, Job, StageFailedError, run
 
 
 def work(job: Job) -> None:
@@ -17,11 +17,12 @@ def work(job: Job) -> None:
     Raises
     ------
     StageFailedError
-        It ends with another exit code than 0.
+        It ends with another exit code than 0; the message holds the end of its traceback.
     """
     given = {name: value for name, value in job.parameters.items() if value is not None}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     lines = Lines(job.stage.name)
+    trace: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-m", job.stage.target, *options],
         cwd=job.root,
@@ -32,10 +33,18 @@ def work(job: Job) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            lines.write(line)
-    lines.close()
+            if trace or line.startswith("Traceback (most recent call last):"):
+                trace.append(line)
+            else:
+                lines.write(line)
     if process.returncode != 0:
-        raise StageFailedError(f"{job.stage.target} ended with exit code {process.returncode}")
+        lines.close()
+        told = "".join(f"\n    {line.rstrip()}" for line in trace[-TRACEBACK_LINES:])
+        raise StageFailedError(
+            f"{job.stage.target} ended with exit code {process.returncode}{told}"
+        )
+    lines.write("".join(trace))
+    lines.close()
 
 
 def main(arguments: list[str]) -> int:

@@ -13,9 +13,17 @@ times), ``figures/...``, ``paper/tables/...``. The same notebook works in two si
 - Run as a stage of the pipeline (the runner sets ``GRIDDISPATCH_RUN`` to the name of the stage):
   ``write`` leads into a staging folder that is published when the stage has succeeded. Both verbs
   refuse a file that the stage does not declare in dvc.yaml, so no dependency can be forgotten.
+
+A disk that is full or read-only is told in one sentence: see :func:`writing`.
 """
 
+import errno
+import functools
+import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from griddispatch.errors import InputError
@@ -26,6 +34,9 @@ ROOT = "GRIDDISPATCH_ROOT"  # project folder, for the rare case that it is not a
 
 SCRATCH = "scratch"
 STAGING = "build/staging"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def root() -> Path:
@@ -74,6 +85,7 @@ def read(name: str) -> Path:
         )
     if not (base / name).exists():
         raise InputError(f"{name} does not exist; {_remedy(base, name)}")
+    _check_data(base, name)
     return base / name
 
 
@@ -83,7 +95,8 @@ def write(name: str) -> Path:
     Raises
     ------
     InputError
-        The running stage does not declare `name` among its outs in dvc.yaml.
+        The running stage does not declare `name` among its outs in dvc.yaml, or its folder cannot
+        be made.
     """
     base = root()
     name = _checked(name)
@@ -94,13 +107,94 @@ def write(name: str) -> Path:
             f"add it to the outs of {stage.name} in dvc.yaml"
         )
     path = _overlay(base) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def figures(name: str) -> Path:
     """Return the path at which to write the figure `name`: ``write("figures/" + name)``."""
     return write(f"figures/{name}")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Do the writing of `path` in this block, so that a failing disk is told in one sentence.
+
+    Raises
+    ------
+    InputError
+        The disk is full, or the folder cannot be written. Any other error passes unchanged.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        raise InputError(disk_error(error, path)) from error
+
+
+def is_disk_error(error: OSError) -> bool:
+    """Return whether the disk is full, or closed to this user."""
+    return error.errno in (*_FULL, *_CLOSED)
+
+
+def disk_error(error: OSError, path: Path) -> str:
+    """Say that `path` cannot be written: where, how much room there is, and what to do."""
+    folder = next((above for above in path.parents if above.is_dir()), path)
+    if error.errno in _FULL:
+        free = shutil.disk_usage(folder).free / 1e6
+        return (
+            f"the disk of {folder} is full ({free:.1f} MB free), so {path.name} is not written; "
+            "free some space and run it again: finished stages and cells are kept"
+        )
+    return (
+        f"{folder} cannot be written ({error.strerror}), so {path.name} is not; make the folder "
+        "writable, or work in a copy of the project elsewhere"
+    )
+
+
+def is_damaged(base: Path, out: str, stage: stages.Stage) -> bool:
+    """Return whether an output is there and is not what its stage wrote, as its manifest says."""
+    if not (base / out).exists():
+        return False
+    try:
+        manifest = json.loads((base / stage.manifest).read_text(encoding="utf-8"))
+        wanted = manifest["outputs"].get(out)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # the stage has not finished, or DVC makes a new manifest
+    return wanted is not None and wanted != stages.digest(base / out)
+
+
+def _check_data(base: Path, name: str) -> None:
+    """Refuse a damaged file of data/.
+
+    Files of results/ may be edited for a trial; those of data/ hold arrays and agents, and a
+    damaged one ends in an error of some library that does not name it.
+    """
+    if not name.startswith("data/"):
+        return
+    made = ((out, stage) for stage in stages.load(base).values() for out in stage.outs)
+    for out, stage in made:
+        if not stages.covers([out], name):
+            continue
+        if _is_damaged(base, out, stage, (*_state(base / out), *_state(base / stage.manifest))):
+            raise InputError(
+                f"{out} is damaged or was edited: it is not what the stage {stage.name} wrote; "
+                "make it again with: make reproduce"
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def _is_damaged(base: Path, out: str, stage: stages.Stage, state: tuple[int, ...]) -> bool:
+    """Look at an output once for each `state` of its files and its manifest."""
+    return is_damaged(base, out, stage)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file, or a file of a folder, is written."""
+    found = [path] if path.is_file() else sorted(stages.files(path))
+    return tuple(n for file in found for n in (file.stat().st_size, file.stat().st_mtime_ns))
 
 
 def _checked(name: str) -> str:

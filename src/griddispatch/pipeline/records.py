@@ -36,7 +36,7 @@ def write_json(path: str | Path, content: Any, *, digits: int = DIGITS) -> Path:
     Raises
     ------
     InputError
-        A number is infinite, or a value is of another kind.
+        A number is infinite, or a value is of another kind; the disk is full or read-only.
     """
     plain = _plain(content, digits, str(path))
     text = json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
@@ -60,6 +60,11 @@ def write_csv(path: str | Path, frame: pd.DataFrame, *, digits: int = DIGITS) ->
         The table. NaN becomes an empty cell.
     digits
         Significant digits of every float.
+
+    Raises
+    ------
+    InputError
+        The disk is full or read-only.
     """
     rounded = frame.copy()
     for position, kind in enumerate(rounded.dtypes):
@@ -73,11 +78,12 @@ def write_csv(path: str | Path, frame: pd.DataFrame, *, digits: int = DIGITS) ->
 def _save(path: str | Path, text: str) -> Path:
     file = Path(path) if Path(path).is_absolute() else paths.write(str(path))
     partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with paths.writing(file):
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
     return file
 
 

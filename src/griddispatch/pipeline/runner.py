@@ -4,21 +4,25 @@ What a stage writes goes to a staging folder. Its dependencies are hashed before
 the work succeeded, no dependency changed and every declared output is there, the outputs are moved
 into place, together with a manifest (cached by DVC, see `Stage.manifest`) and an untracked sidecar
 ``build/runs/<stage>.json`` that says what was run, on what, and what it took.
+
+A disk that is full or read-only ends the stage with one sentence, wherever it was noticed.
 """
 
+import errno
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from griddispatch.errors import InputError
-from griddispatch.pipeline import config, paths, sidecar, stages
-from griddispatch.pipeline.cells import ONE_THREAD, WORKERS
+from griddispatch.pipeline import config, paths, preflight, sidecar, stages
+from griddispatch.pipeline.executors import CLUSTER, ONE_THREAD, WORKERS
+from griddispatch.pipeline.preflight import remove
 from griddispatch.pipeline.processes import Watch
 from griddispatch.pipeline.records import write_json
 from griddispatch.pipeline.stages import Stage
@@ -33,6 +37,17 @@ ENVIRONMENT = {
     "TZ": "UTC",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "MPLBACKEND": "agg",
+}
+
+# Of a long traceback, the end says what happened.
+TRACEBACK_LINES = 20
+
+# What libraries say of a full or closed disk, in a traceback or an exception of their own.
+_DISK_WORDS = {
+    "No space left on device": errno.ENOSPC,
+    "disk is full": errno.ENOSPC,  # SQLite
+    "Disk quota exceeded": errno.EDQUOT,
+    "Read-only file system": errno.EROFS,
 }
 
 
@@ -68,14 +83,22 @@ def run(target: str, work: Callable[[Job], None]) -> int:
     try:
         base = paths.root()
         os.chdir(base)
+        preflight.room(base)
         stage = stages.find(base, target)
         parameters, options = config.stage_parameters(base, stage)
         environment = {**os.environ, **ENVIRONMENT, paths.RUN: stage.name, paths.ROOT: str(base)}
         if options["workers"] is not None:
             environment.setdefault(WORKERS, str(options["workers"]))
+        if options["cluster"] is not None:
+            environment.setdefault(CLUSTER, options["cluster"])
         _run(Job(base, stage, parameters, environment), work, options["time_limit"])
     except (InputError, StageFailedError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except OSError as error:
+        if (told := _disk(error, base)) is None:
+            raise
+        print(f"error: {told}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("interrupted; finished cells are kept, so run it again to go on", file=sys.stderr)
@@ -88,7 +111,8 @@ def _run(job: Job, work: Callable[[Job], None], time_limit: float) -> None:
     stage, root = job.stage, job.root
     staging = root / paths.STAGING / stage.name
     for leftover in (staging, root / stage.manifest):
-        _remove(leftover)
+        remove(leftover)
+    preflight.keep_lock(root)
     record = sidecar.begun(root, stage, job.parameters)
     started = time.monotonic()
     before = _digests(root, stage.deps)
@@ -107,10 +131,10 @@ def _run(job: Job, work: Callable[[Job], None], time_limit: float) -> None:
         _publish(root, stage, staging)
     except BaseException:
         for out in set(stage.outs) - there_before:
-            _remove(root / out)
+            remove(root / out)
         raise
     finally:
-        _remove(staging)
+        remove(staging)
     record |= {"wall_seconds": round(time.monotonic() - started, 1)}
     record |= {"peak_memory_mb": round(watch.peak / 1e6)}
     write_json(_ready(sidecar.path(root, stage.name)), record)
@@ -118,16 +142,39 @@ def _run(job: Job, work: Callable[[Job], None], time_limit: float) -> None:
 
 
 def _work(job: Job, work: Callable[[Job], None], watch: Watch) -> None:
-    """Do the work, and tell a failure by the time limit from any other."""
+    """Do the work, and tell a failure by the time limit or the disk from any other."""
     try:
         work(job)
-    except StageFailedError as failure:
-        if not watch.expired:
-            raise
-        raise StageFailedError(
-            f"{job.stage.name} took longer than its time limit of {watch.seconds / 60:g} minutes; "
-            "finished cells are kept, so raise run.time_limit in params.yaml and run it again"
-        ) from failure
+    except Exception as failure:
+        if watch.expired:
+            raise StageFailedError(
+                f"{job.stage.name} took longer than its time limit of {watch.seconds / 60:g} "
+                "minutes; finished cells are kept, so raise run.time_limit in params.yaml and run "
+                "it again"
+            ) from failure
+        if told := _disk(failure, job.root / paths.STAGING / job.stage.name):
+            raise StageFailedError(told) from failure
+        raise
+
+
+def _disk(failure: BaseException, place: Path) -> str | None:
+    """Return what to tell if a failure came from the disk; `place` is the folder written to."""
+    for error in _chain(failure):
+        if isinstance(error, OSError) and paths.is_disk_error(error):
+            return paths.disk_error(error, Path(error.filename or place / "an output"))
+        for words, number in _DISK_WORDS.items():
+            if words in str(error):
+                told = OSError(number, os.strerror(number))
+                return paths.disk_error(told, place / "an output")
+    return None
+
+
+def _chain(failure: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those in whose handling it was raised."""
+    error: BaseException | None = failure
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _publish(root: Path, stage: Stage, staging: Path) -> None:
@@ -140,7 +187,7 @@ def _publish(root: Path, stage: Stage, staging: Path) -> None:
         )
     for out in outs:
         if (staging / out).exists():
-            _remove(root / out)
+            remove(root / out)
             shutil.move(staging / out, _ready(root / out))
 
 
@@ -160,13 +207,6 @@ def _digests(root: Path, names: Iterable[str]) -> dict[str, str | None]:
 def _ready(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _list(names: Iterable[str]) -> str:

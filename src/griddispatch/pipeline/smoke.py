@@ -80,6 +80,7 @@ def reproduce(clone: Path) -> None:
     imported = _python(clone, "-c", where, capture=True).strip()
     if not Path(imported).resolve().is_relative_to(clone.resolve()):
         raise SmokeError(f"the clone would run the code of {imported}")
+    _python(clone, "-m", "griddispatch.pipeline.preflight")
     _python(clone, "-m", "dvc", "repro")
 
 

@@ -9,20 +9,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from griddispatch.evaluation.claims import APART, FAILS, HOLDS, OPEN, VERDICTS
+from griddispatch.evaluation.claims import APART, VERDICTS
 from griddispatch.evaluation.comparison import BEST, IDLE
 from griddispatch.pipeline import records
 from griddispatch.reporting.figures import FULL
+from griddispatch.reporting.palette import TIMED, TIMED_EDGE, VERDICT
 from griddispatch.reporting.tables import MISSING, Column, format_number, write_table
 
-# Tile and number of each verdict; tiles are told apart by lightness as well as by hue.
-LOOK = {
-    HOLDS: ("#8CC7F2", "black"),
-    FAILS: ("#A33000", "white"),
-    OPEN: ("#F7E1B5", "black"),
-    APART: ("#E4E4E4", "black"),
-}
-TIMED = ("white", "black")
 _ASKED = {
     "at least": "\N{GREATER-THAN OR EQUAL TO} ",
     "at most": "\N{LESS-THAN OR EQUAL TO} ",
@@ -198,7 +191,7 @@ def draw_verdicts(claims: pd.DataFrame) -> Figure:
     longest = int(claims["number"].max())
     fig, ax = plt.subplots(figsize=(FULL, 0.55 + 0.27 * len(systems)))
     for row in claims.to_dict("records"):
-        tile, ink = TIMED if row["timed"] else LOOK[row["verdict"]]
+        tile, ink = TIMED if row["timed"] else VERDICT[row["verdict"]]
         x, y = row["number"], systems.index(row["system"])
         ax.add_patch(_tile(x, y, tile))
         ax.text(x, y, str(x), color=ink, ha="center", va="center", fontsize=7)
@@ -210,7 +203,7 @@ def draw_verdicts(claims: pd.DataFrame) -> Figure:
         ax.spines[side].set_visible(False)
     found = claims.loc[~claims["timed"], "verdict"].value_counts()
     words = [f"{verdict}: {found.get(verdict, 0)}" for verdict in VERDICTS]
-    handles = [_tile(0, 0, LOOK[verdict][0]) for verdict in VERDICTS]
+    handles = [_tile(0, 0, VERDICT[verdict][0]) for verdict in VERDICTS]
     if claims["timed"].any():
         words.append(f"measured times, see table: {claims['timed'].sum()}")
         handles.append(_tile(0, 0, TIMED[0]))
@@ -219,5 +212,5 @@ def draw_verdicts(claims: pd.DataFrame) -> Figure:
 
 
 def _tile(x: float, y: float, colour: str) -> Rectangle:
-    edge = {"edgecolor": "#808080", "linewidth": 0.6} if colour == TIMED[0] else {"linewidth": 0}
+    edge = {"edgecolor": TIMED_EDGE, "linewidth": 0.6} if colour == TIMED[0] else {"linewidth": 0}
     return Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, facecolor=colour, **edge)

@@ -160,7 +160,8 @@ def label_ends(
 
     Call it last: it lays the figure out to learn how tall the axes are. Lines default to every
     line of `ax` with a label; `text` replaces a label by another text. Where ends lie too close,
-    labels move apart just as far as needed and a hairline leads back to the line.
+    labels move apart just as far as needed and a hairline leads back to the line. None goes below
+    the axes, where the ticks have their names.
     """
     if lines is None:
         lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
@@ -171,7 +172,7 @@ def label_ends(
     ends = np.array([_last_point(line) for line in lines])
     height = 1.25 * size / 72 * ax.figure.dpi / box.height
     place = ax.transAxes.inverted().transform(ax.transData.transform(ends))
-    y = spread(place[:, 1], height)
+    y = spread(place[:, 1], height, lowest=height / 2)
     labels = []
     for line, end, at in zip(lines, ends, y, strict=True):
         label = str(line.get_label())
@@ -198,11 +199,12 @@ def label_ends(
     return labels
 
 
-def spread(wanted: ArrayLike, gap: float) -> NDArray[np.float64]:
+def spread(wanted: ArrayLike, gap: float, lowest: float = -np.inf) -> NDArray[np.float64]:
     """Positions at least `gap` apart, in the order of `wanted` and as near to it as possible.
 
     Least squares under order constraints: after subtracting `gap` times the rank the
-    problem is isotonic regression, solved by pooling neighbours that violate the order.
+    problem is isotonic regression, solved by pooling neighbours that violate the order. None lies
+    below `lowest`: with a bound, the best means are the same ones, cut off at it.
     """
     target = np.asarray(wanted, dtype=np.float64)
     order = np.argsort(target, kind="stable")
@@ -216,7 +218,8 @@ def spread(wanted: ArrayLike, gap: float) -> NDArray[np.float64]:
             size += count
         pools.append((mean, size))
     placed = np.empty_like(target)
-    placed[order] = np.repeat([m for m, _ in pools], [n for _, n in pools]) + shift
+    means = np.maximum([m for m, _ in pools], lowest)
+    placed[order] = np.repeat(means, [n for _, n in pools]) + shift
     return placed
 
 

@@ -11,7 +11,8 @@ import torch
 from griddispatch.assets.microgrid import Plant
 from griddispatch.errors import InputError
 from griddispatch.evaluation.comparison import verdict
-from griddispatch.evaluation.risk_comparison import Drawn, Key, block, keys, less, rows
+from griddispatch.evaluation.paired import block, less
+from griddispatch.evaluation.risk_comparison import Drawn, Key, keys, rows
 from griddispatch.evaluation.risk_experiments import Cell
 from griddispatch.evaluation.statistics import Interval
 from griddispatch.pipeline import paths, records
@@ -177,9 +178,10 @@ def hand_on(
         Seconds and updates of each cell, and other times; they differ from run to run.
     """
     kept = {name((c.policy, c.weight)): [policy.saved for policy in c.policies] for c in cells}
-    costs = {name(key): torch.as_tensor(block(rows(table, key))) for key in keys(table)}
+    costs = {name(key): torch.as_tensor(block(rows(table, key), "cost")) for key in keys(table)}
     torch.save({"policies": kept, "costs": costs}, paths.write(f"data/models/{STAGE}.pt"))
-    records.write_csv(f"results/{STAGE}_curve.csv", pd.concat([c.curve for c in cells]))
+    curve = pd.concat([c.curve for c in cells]).drop(columns="seconds")
+    records.write_csv(f"results/{STAGE}_curve.csv", curve)
     records.write_csv(f"results/{STAGE}_extensions.csv", others)
     timed = {
         name((c.policy, c.weight)): {"seconds": c.seconds, "updates": c.updates} for c in cells

@@ -12,47 +12,27 @@ from matplotlib.figure import Figure
 
 from griddispatch.data.microgrid import HOURS, MicrogridDays
 from griddispatch.evaluation.risk_comparison import Key, rows
-from griddispatch.evaluation.risk_measures import ALPHA, cvar, value_at_risk
 from griddispatch.reporting import figures
 from griddispatch.reporting.figures import COLUMN, FULL
-from griddispatch.reporting.palette import COLOUR
-
-_MARK = {
-    "RU-TD3": "o",
-    "Quantile TD3": "s",
-    "Pathwise": "D",
-    "Published TD3": "^",
-    "TD3": "v",
-    "Tuned rule": "*",
-    "CHP off": "P",
-    "Heat-led CHP": "X",
-    "Published rule": "h",
-    "Scenario plan": "p",
-    "MPC": "d",
-    "Perfect foresight": "<",
-}
-_DASH: dict[str, Any] = {"discrete": (0, (4, 1.2)), "cloned": (0, (1, 1)), "sampled": (0, (4, 1.2))}
-_FILL: dict[str, Any] = {"discrete": "left", "cloned": "none", "sampled": "none"}
-_FILL |= {"index fixed": "none"}
-_DASH |= {"index fixed": (0, (4, 1.2)), "Tuned rule": (0, (4, 1.2, 1, 1.2))}
-_DASH |= {"Perfect foresight": (0, (5, 1.2))}
+from griddispatch.reporting.palette import COLOUR, MICROGRID_FILL, MICROGRID_LINE, MICROGRID_MARKER
+from griddispatch.risk_measures import ALPHA, cvar, value_at_risk
 
 
 def look(policy: str) -> dict[str, Any]:
     """Colour and dash of a policy; a variant, named behind a comma, has its policy's colour."""
     base, _, variant = policy.partition(", λ")[0].partition(", ")
-    dash = _DASH.get(variant or base, "-")
+    dash = MICROGRID_LINE.get(variant or base, "-")
     return {"color": COLOUR.get(base, COLOUR["neutral"]), "linestyle": dash}
 
 
 def marker(policy: str) -> str:
     """Marker of a policy, or of that of which it is a variant."""
-    return _MARK.get(policy.partition(", ")[0], "o")
+    return MICROGRID_MARKER.get(policy.partition(", ")[0], "o")
 
 
 def filled(policy: str) -> Any:
     """How a marker is filled: variants of a policy share its shape, but not this."""
-    return _FILL.get(policy.partition(", ")[2], "full")
+    return MICROGRID_FILL.get(policy.partition(", ")[2], "full")
 
 
 def days(drawn: MicrogridDays, shown: int) -> Figure:

@@ -120,25 +120,69 @@ _GROUPS = (
 )
 COLOUR: dict[str, str] = {name: hue for group in _GROUPS for name, hue in group.items()}
 
+# Verdicts on claims, and claims about measured times: a tile and its number. Tiles are told apart
+# by lightness as well as by hue.
+VERDICT = {
+    "holds": ("#8CC7F2", "black"),
+    "does not hold": ("#A33000", "white"),
+    "not decided": ("#F7E1B5", "black"),
+    "not comparable": ("#E4E4E4", "black"),
+}
+TIMED = ("white", "black")
+TIMED_EDGE = "#808080"
+
 _MARKS = ("o", "s", "D", "^", "v", "*", ".", "P", "X", "h", "p")
 MARKER: dict[str, str] = {
     name: mark
     for group in (_POLICY, _DISPATCH, _FORECASTER, _VIRTUAL_PLANT, _DEMAND_MODEL, _BACKEND)
     for name, mark in zip(group, _MARKS, strict=False)
 }
+_DASHED, _DOTTED, _LONG = (0, (4, 1.2)), (0, (1, 1)), (0, (5, 1.2))
+_DASH_DOTTED = (0, (4, 1.2, 1, 1.2))
 LINE: dict[str, Any] = {
     **dict.fromkeys(("DDPG", "TD3", "SAC", "PPO", "Pathwise"), "-"),
     **dict.fromkeys(("Dense", "Sweep"), "-"),
-    "Perfect foresight": (0, (5, 1.2)),
-    "Tuned split": (0, (4, 1.2, 1, 1.2)),
-    "Optimum": (0, (5, 1.2)),
-    "Do nothing": (0, (1, 1)),
-    "Fixed schedule": (0, (4, 1.2, 1, 1.2)),
+    "Perfect foresight": _LONG,
+    "Tuned split": _DASH_DOTTED,
+    "Optimum": _LONG,
+    "Do nothing": _DOTTED,
+    "Fixed schedule": _DASH_DOTTED,
     "Yesterday's schedule": (0, (2.5, 1)),
     "Price threshold": (0, (1, 2.2)),
     "MPC": (0, (7, 1.5, 1, 1.5)),
-    "pandapower": (0, (5, 1.2)),
+    "pandapower": _LONG,
     "power-grid-model": (0, (2.5, 1)),
-    "lightsim2grid": (0, (4, 1.2, 1, 1.2)),
-    "tensorpowerflow": (0, (1, 1)),
+    "lightsim2grid": _DASH_DOTTED,
+    "tensorpowerflow": _DOTTED,
 }
+# One figure of the microgrid holds policies of three groups: its markers and lines are its own.
+MICROGRID_MARKER = {
+    "RU-TD3": "o",
+    "Quantile TD3": "s",
+    "Pathwise": "D",
+    "Published TD3": "^",
+    "TD3": "v",
+    "Tuned rule": "*",
+    "CHP off": "P",
+    "Heat-led CHP": "X",
+    "Published rule": "h",
+    "Scenario plan": "p",
+    "MPC": "d",
+    "Perfect foresight": "<",
+}
+# Variants, named behind a comma, share their policy's marker, but not its dash and its filling.
+MICROGRID_LINE: dict[str, Any] = {
+    "Tuned rule": _DASH_DOTTED,
+    "Perfect foresight": _LONG,
+    "discrete": _DASHED,
+    "cloned": _DOTTED,
+    "sampled": _DASHED,
+    "index fixed": _DASHED,
+}
+MICROGRID_FILL: dict[str, Any] = {
+    "discrete": "left",
+    **dict.fromkeys(("cloned", "sampled", "index fixed"), "none"),
+}
+# Variants of a policy of the virtual power plant, in the order in which a figure shows them.
+VARIANT_LINES: tuple[Any, ...] = (_DASHED, _DOTTED, _DASH_DOTTED, (0, (7, 1.5)))
+VARIANT_MARKS = ("s", "P", "X", "h", "v", "^", "*")

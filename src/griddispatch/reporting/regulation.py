@@ -138,7 +138,8 @@ def hand_on(cells: Sequence[Cell], hours: pd.DataFrame, milliseconds: Mapping[st
     }
     torch.save(kept, paths.write(f"data/models/{STAGE}.pt"))
     records.write_csv(f"results/{STAGE}_hours.csv", hours)
-    records.write_csv(f"results/{STAGE}_curve.csv", pd.concat([c.curve for c in cells]))
+    curve = pd.concat([c.curve for c in cells]).drop(columns="seconds")
+    records.write_csv(f"results/{STAGE}_curve.csv", curve)
     timings = {name(cell): {"seconds": cell.seconds, "updates": cell.updates} for cell in cells}
     written = {"cells": timings, "decision_ms": dict(milliseconds)}
     records.write_json(f"results/timings/{STAGE}.json", written, digits=3)

@@ -10,8 +10,9 @@ import torch
 
 from griddispatch.data.vpp_demand import BASE_KW, PERIODS, SHIFTS
 from griddispatch.envs.vpp import COSTS, VirtualPowerPlant
+from griddispatch.evaluation.paired import block
 from griddispatch.evaluation.statistics import Float, Interval
-from griddispatch.evaluation.vpp_comparison import block, keys
+from griddispatch.evaluation.vpp_comparison import keys, rows
 from griddispatch.evaluation.vpp_experiments import Cell, Watched
 from griddispatch.forecasting.demand_models import DemandModel
 from griddispatch.pipeline import paths, records
@@ -266,7 +267,7 @@ def hand_on(
     """
     kept = {cell.policy: [one.saved for one in cell.policies] for cell in cells}
     costs = {
-        f"{policy}; {shift}": torch.as_tensor(block(table, (policy, shift), "cost"))
+        f"{policy}; {shift}": torch.as_tensor(block(rows(table, (policy, shift)), "cost"))
         for policy, shift in keys(table)
     }
     weights = world.state_dict() if isinstance(world, torch.nn.Module) else {}

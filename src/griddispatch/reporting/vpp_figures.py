@@ -20,12 +20,10 @@ from griddispatch.evaluation.statistics import Float
 from griddispatch.evaluation.vpp_experiments import Watched
 from griddispatch.reporting import figures, world_model
 from griddispatch.reporting.figures import COLUMN, FULL
-from griddispatch.reporting.palette import COLOUR, MARKER
+from griddispatch.reporting.palette import COLOUR, MARKER, VARIANT_LINES, VARIANT_MARKS
 
 _SMALL = 5.6  # pt, in the figure of all panels
 _PERIOD = np.arange(1, PERIODS + 1)
-_DASHES: tuple[Any, ...] = ((0, (4, 1.2)), (0, (1, 1)), (0, (4, 1.2, 1, 1.2)), (0, (7, 1.5)))
-_VARIANT_MARKS = ("s", "P", "X", "h", "v", "^", "*")
 _COST = {
     "energy": ("energy", COLOUR["load"]),
     "no_load": ("no load", COLOUR["published"]),
@@ -46,8 +44,8 @@ def look(policy: str, others: Sequence[str] = ()) -> dict[str, Any]:
     if variant:
         family = [name for name in others if name.startswith(f"{base}, ")]
         place = family.index(policy) if policy in family else 0
-        found["linestyle"] = _DASHES[place % len(_DASHES)]
-        found["marker"] = _VARIANT_MARKS[place % len(_VARIANT_MARKS)]
+        found["linestyle"] = VARIANT_LINES[place % len(VARIANT_LINES)]
+        found["marker"] = VARIANT_MARKS[place % len(VARIANT_MARKS)]
     return found
 
 

@@ -50,6 +50,20 @@ class Streams:
         return torch.stack(list(drawn)).to(self.device)
 
 
+class HeldNoise:
+    """Standard normal noise that keeps its values for some steps."""
+
+    def __init__(self, streams: Streams, hold: int) -> None:
+        self.streams, self.hold = streams, hold
+        self._held = torch.empty(0, device=streams.device)
+
+    def at(self, t: int, *shape: int) -> Tensor:
+        """[K, *shape] the noise of step t; new values at every `hold`-th."""
+        if t % self.hold == 0:
+            self._held = self.streams.normal(*shape)
+        return self._held
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "tanh": torch.tanh,

@@ -1,0 +1,1 @@
+"""What learning agents and learned forecasters share: stacked networks, steps, memory, records."""
