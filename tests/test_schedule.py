@@ -1,0 +1,73 @@
+"""Stages at the same time: the order that files demand, and what a failure leaves undone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import pytest
+import yaml
+
+from griddispatch.pipeline import schedule, smoke, stages
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def project(folder: Path, work: dict[str, tuple[list[str], str]]) -> Path:
+    """Make a DVC project of stages: name -> (files read, a line of shell); each writes NAME.txt."""
+    root = folder / "a project"
+    root.mkdir()
+    declared = {
+        name: {"cmd": line, "deps": deps, "outs": [{f"{name}.txt": {"cache": False}}]}
+        for name, (deps, line) in work.items()
+    }
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": declared}, sort_keys=False))
+    (root / "seed.txt").write_text("1\n")
+    command = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"]
+    subprocess.run(command, cwd=root, check=True, env=smoke.environment(ROOT))
+    return root
+
+
+def test_needs_are_those_of_the_files_and_folders() -> None:
+    before = schedule.needs(stages.load(ROOT))
+    assert "fetch" in before["data_preparation"]  # a file in a folder that another stage makes
+    assert before["deltanet"] == set()
+    assert {"train_td3", "optimal_dispatch"} <= before["rl_adn_results"]
+    assert all(name not in read for name, read in before.items())
+
+
+def test_stages_without_need_of_each_other_run_at_the_same_time(tmp_path: Path) -> None:
+    # Each waits for a sign of the other, so one after the other would never end well.
+    meet = "touch {0}.here; for i in $(seq 150); do [ -e {1}.here ] && break; sleep 0.1; done; "
+    meet += "[ -e {1}.here ] && echo {0} > {0}.txt"
+    work = {
+        "left": (["seed.txt"], meet.format("left", "right")),
+        "right": (["seed.txt"], meet.format("right", "left")),
+        "both": (["left.txt", "right.txt"], "cat left.txt right.txt > both.txt"),
+    }
+    root = project(tmp_path, work)
+    done = schedule.reproduce(root, 2, smoke.environment(ROOT))
+    assert {one.name for one in done} == set(work)
+    assert done[-1].name == "both"
+    assert (root / "both.txt").read_text() == "left\nright\n"
+    lock = yaml.safe_load((root / "dvc.lock").read_text())
+    assert set(lock["stages"]) == set(work)
+
+
+def test_a_failure_is_named_and_what_needs_it_is_not_started(tmp_path: Path) -> None:
+    work = {
+        "good": (["seed.txt"], "echo good > good.txt"),
+        "bad": (["good.txt"], "exit 3"),
+        "after": (["bad.txt"], "echo after > after.txt"),
+    }
+    root = project(tmp_path, work)
+    with pytest.raises(schedule.ScheduleError, match=r"failed: bad .*not started: after"):
+        schedule.reproduce(root, 2, smoke.environment(ROOT))
+    assert (root / "good.txt").exists()
+    assert not (root / "after.txt").exists()
+
+
+def test_the_processors_are_divided(tmp_path: Path) -> None:
+    root = project(tmp_path, {"only": (["seed.txt"], "echo $GRIDDISPATCH_WORKERS > only.txt")})
+    schedule.reproduce(root, 2, smoke.environment(ROOT))
+    assert int((root / "only.txt").read_text()) == max(joblib.cpu_count() // 2, 1)
