@@ -14,6 +14,7 @@ def claims(numbers):
             yield {
                 "number": number,
                 "system": system,
+                "name": f"Name {number} of {system}",
                 "claim": f"Claim {number} of {system}.",
                 "where": "Table 7",
                 "test": "By how much it is better.",

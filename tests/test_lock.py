@@ -91,4 +91,4 @@ def test_conda_users_get_the_same_lock() -> None:
     locks = [f"-r requirements{part}.lock" for part in ("", "-systems", "-tools")]
     assert last == {"pip": [*locks, "-e ."]}
     assert others == ["python=3.11", "pip", "git", "make"]
-    assert PROJECT["requires-python"] == "==3.11.*"
+    assert PROJECT["requires-python"] == ">=3.11.5,<3.12"

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 import typst
 
 from griddispatch.errors import InputError
+from griddispatch.pipeline import verify_paper
 from griddispatch.reporting import paper
 from griddispatch.reporting.tables import Column, write_table
 
@@ -144,6 +146,26 @@ OTHER = {
     "sizes": {"days": 60, "seeds": 5},
 }
 SECONDS = {"tuned, all, none, history, free": {"seconds": 321.0}}
+MACHINE = {
+    "cores": 47,
+    "processor": "Abacus",
+    "python": "3.11.0",
+    "numpy": "2.0.0",
+    "torch": "2.0.0",
+    "numba": "0.60.0",
+    "pandapower": "3.0.0",
+}
+PARAMS = """profile: reduced
+run:
+  workers: 53
+deltanet:
+  seeds: {smoke: 1, reduced: 3, paper: 59}
+  signals: {smoke: [], reduced: [RegA, fast], paper: [RegA, fast]}
+tft_mpc:
+  batch: 67
+"""
+SYSTEMS = ("rl_adn", "deltanet", "cvar_td3", "tft_mpc", "dromarl")
+SKELETON = ["The source", "Model", "Defects found", "Repair", "Experiment", "Results", "Verdicts"]
 
 
 def accuracy():
@@ -290,7 +312,7 @@ def write_project(root):
     shutil.copytree(
         HERE / "paper", root / "paper", ignore=shutil.ignore_patterns("*.pdf", "tables")
     )
-    (root / "params.yaml").write_text("profile: reduced\n", encoding="utf-8")
+    (root / "params.yaml").write_text(PARAMS, encoding="utf-8")
     write_json(root / "results/data_summary.json", DATA)
     write_json(root / "results/rl_adn_summary.json", SUMMARY)
     write_csv(root / "results/power_flow_accuracy.csv", accuracy())
@@ -307,6 +329,7 @@ def write_project(root):
         write_json(root / f"results/timings/train_{name.lower()}.json", SECONDS)
     write_csv(root / "results/interoperability.csv", foreign_rewards())
     write_json(root / "results/own_task.json", OTHER)
+    write_json(root / "results/timings/machine.json", MACHINE)
     invented_deltanet.write(root)
     invented_cvar_td3.write(root)
     invented_tft_mpc.write(root)
@@ -413,6 +436,8 @@ def test_the_pdf_carries_no_date(project):
         ("results/rl_adn_augmentation.csv", "2.5", "2.7"),
         ("results/timings/training_time.csv", "0.5", "0.6"),
         ("results/timings/table4.csv", "11500.0", "11900.0"),
+        ("results/timings/machine.json", "Abacus", "Slide rule"),
+        ("params.yaml", "59", "61"),
         ("paper/printed/rladn_table4.csv", "28.08", "28.18"),
     ],
 )
@@ -452,6 +477,7 @@ OPTIONAL = (
         ("rl_adn_summary", SUMMARY),
         ("augmentation", AUGMENTATION),
         ("own_task", OTHER),
+        ("timings/machine", MACHINE),
     ],
 )
 def test_every_missing_number_is_named(project, file, content):
@@ -543,6 +569,7 @@ def test_a_row_that_stands_twice_is_named(project):
         "results/data_summary.json",
         "results/timings/table4.csv",
         "results/timings/train_ppo.json",
+        "results/timings/machine.json",
         "results/rl_adn_gains.csv",
         "results/deltanet_summary.json",
         "results/cvar_td3_gaps.csv",
@@ -659,6 +686,70 @@ def test_a_step_that_was_not_timed_has_no_verdict(project):
     table = [{**row, "env_step_us": ""} for row in read_csv(path)]
     write_csv(path, table)
     assert "not measured" in on_page(project, "<verdicts>")
+
+
+# -- one paper ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_is_told_in_the_same_order(system):
+    text = (HERE / f"paper/{system}.typ").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^= (?!.*<)(.*)$", text) == SKELETON
+    assert text.count("#footnote[Equations of\n") + text.count("#footnote[Equations of this") == 1
+
+
+def test_every_file_of_code_that_is_named_exists():
+    named = set()
+    for part in (HERE / "paper").glob("*.typ"):
+        text = part.read_text(encoding="utf-8")
+        for note in re.findall(r"#footnote\[(.*?)\.\]", text, flags=re.DOTALL):
+            named |= {
+                f"agents/{name}" if "/" not in name else name
+                for name in re.findall(r"`([\w/]+\.py)`", note)
+            }
+    assert len(named) > 20
+    assert not [name for name in named if not (HERE / "src/griddispatch" / name).exists()]
+
+
+def test_every_reference_is_cited_and_no_citation_is_left_open():
+    text = "".join(p.read_text(encoding="utf-8") for p in (HERE / "paper").glob("*.typ"))
+    entries = re.findall(r"(?m)^@\w+\{([\w-]+),", (HERE / "paper/references.bib").read_text())
+    assert len(entries) == len(set(entries)) > 40
+    assert not [key for key in entries if not re.search(rf"@{key}\b|<{key}>", text)]
+
+
+def test_every_figure_and_table_is_traced_to_files(project):
+    shutil.copy(HERE / "dvc.yaml", project / "dvc.yaml")
+    found = verify_paper.floats(project)
+    labels = {one.label for one in found}
+    assert labels >= {"storage", "systems", "use", "counts", "claims-in-full", "vpp-claims"}
+    assert {one.label for one in found if not one.files} == {"sources", "symbols", "profiles-table"}
+
+
+def test_parameters_stand_in_the_appendix_by_profile(project):
+    found = on_page(project, "<profiles-table>")
+    assert '"59"' in found
+    assert '"RegA, fast"' in found
+    assert found.count('"67"') == 3  # the same in all profiles
+    assert '"53"' not in found  # how stages are run changes no result
+
+
+def test_verdicts_are_counted_by_system(project):
+    found = on_page(project, "<counts>")
+    for count in ("4", "5", "17", "85"):  # 17 claims of each system, numbered from 1
+        assert f'"{count}"' in found
+
+
+def test_policies_of_the_feeder_are_ranked_by_their_worse_days(project):
+    source = """
+    #import "/paper/across.typ": STORAGE
+    #metadata(STORAGE.map(r => r.policy)) <answer>
+    """
+    ranked = json.loads(ask(project, source))
+    assert ranked[0] == "Optimum"  # the invented values fall from row to row
+    assert ranked[-1] == "Do nothing"
+    assert not [name for name in ranked if "as printed" in name]
+    assert ranked.count("PPO") == 3
 
 
 # -- how numbers and names reach the page -------------------------------------------------

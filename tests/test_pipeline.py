@@ -18,7 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 from griddispatch.pipeline import clean, notebook, processes, smoke, summary
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements.lock", "requirements-systems.lock")
+LOCKS = ("requirements.lock", "requirements-systems.lock", "requirements-tools.lock")
 
 TOY = "from pathlib import Path\nfrom griddispatch.pipeline import paths\n"
 

@@ -7,7 +7,6 @@ as no two write the same file, and locks it for the moments in which it reads or
 records; a run that meets this lock is started again.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+
+import joblib
 
 from griddispatch.pipeline import stages
 from griddispatch.pipeline.executors import WORKERS
@@ -67,7 +68,7 @@ def reproduce(root: Path, jobs: int, environment: Mapping[str, str]) -> list[Don
         A stage failed; the message names it.
     """
     waiting = needs(stages.load(root))
-    workers = max((os.cpu_count() or 1) // jobs, 1)
+    workers = max(joblib.cpu_count() // jobs, 1)
     surroundings = {WORKERS: str(workers), **environment}
     finished: list[Done] = []
     running: set[Future[Done]] = set()
