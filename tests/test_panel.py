@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from griddispatch.agents.learning import Actor
-from griddispatch.agents.networks import StackedMLP, Streams
 from griddispatch.agents.rules import YesterdaysSchedule
 from griddispatch.assets.storage import Storage
 from griddispatch.data.series import Days
 from griddispatch.envs.feeder import EndSoc
 from griddispatch.errors import InputError
 from griddispatch.evaluation.rollout import rollout
+from griddispatch.learning.networks import StackedMLP, Streams
 from griddispatch.optimization.feeder_nlp import optimal_schedule
 from griddispatch.reporting import figures
 from griddispatch.reporting.panel import LEARNED, POLICIES, Laboratory, Setting, learned

@@ -21,6 +21,7 @@ import torch
 from scipy import stats
 
 from griddispatch.agents import pathwise, td3
+from griddispatch.agents.learning import Policy
 from griddispatch.agents.rules import DoNothing, Schedule, YesterdaysSchedule, fixed_schedule
 from griddispatch.data.series import Days, Series
 from griddispatch.envs.feeder import Feeder
@@ -105,7 +106,7 @@ def walk(network: Network, series: Series, plan: Plan, reference: Reference | No
     }
     _environment_steps(task.learning, meter)
     with meter.step("Rules", len(test.days)):
-        rules = {
+        rules: dict[str, Policy] = {
             IDLE.policy: DoNothing(),
             "Fixed schedule": fixed_schedule(task.learning),
             "Yesterday's schedule": YesterdaysSchedule(),
@@ -134,7 +135,7 @@ def _warm_up() -> None:
     solve(tiny, load).magnitude.sum().backward()
     with torch.no_grad():
         for backend in ("dense", "sweep", "pandapower"):
-            solve(tiny, load, backend=backend)  # type: ignore[arg-type]
+            solve(tiny, load, backend=backend)
 
 
 def _power_flows(network: Network, days: Days, plan: Plan, meter: "Meter") -> dict[str, float]:

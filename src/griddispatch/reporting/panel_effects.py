@@ -48,7 +48,7 @@ def effects(
             for policy in who:
                 own = means.loc[policy]
                 row = {"setting": name, "scope": scope, "policy": policy, **own}
-                share = captured_value(own["reward"], idle, means.loc["Optimum", "reward"])
+                share = captured_value(own["reward"], idle, means["reward"]["Optimum"])
                 rows.append(row | {"gain": own["reward"] - idle, "captured": share})
     return pd.DataFrame(rows)
 

@@ -32,7 +32,8 @@ _DPI = 140  # of the panel's picture
 
 def empty() -> Figure:
     """Return a figure that `draw` can fill, again and again. `figures.style` comes first."""
-    fig = Figure(figsize=(FULL, _HEIGHT), layout="none")
+    fig = Figure(figsize=(FULL, _HEIGHT))
+    fig.set_layout_engine("none")
     FigureCanvasAgg(fig)
     (market, charge), (power, voltage) = fig.subplots(2, 2, sharex=True, gridspec_kw=_PLACE)
     behind = market.twinx()

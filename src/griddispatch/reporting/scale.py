@@ -62,10 +62,16 @@ def captured_by_network(table: pd.DataFrame, policies: Sequence[str]) -> Figure:
             raise InputError(f"no policy {policy!r} in the table of captured values")
         own = own.reindex(networks)
         x = np.arange(len(networks)) + shift
-        look = {"color": COLOUR[policy], "linewidth": 0.9}
-        ax.vlines(x, own["low"], own["high"], **look)
+        colour = COLOUR[policy]
+        ax.vlines(x, own["low"], own["high"], color=colour, linewidth=0.9)
         ax.plot(
-            x, own["captured"], marker=MARKER[policy], linestyle=LINE[policy], label=policy, **look
+            x,
+            own["captured"],
+            color=colour,
+            linewidth=0.9,
+            marker=MARKER[policy],
+            linestyle=LINE[policy],
+            label=policy,
         )
     ax.axhline(100, color=COLOUR["Optimum"], linewidth=0.6)
     ax.axhline(0, color=COLOUR["Do nothing"], linewidth=0.6)
