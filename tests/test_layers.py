@@ -34,7 +34,8 @@ def imported(source: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "an import with dots; write the full name"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from (name.split(".")[1] for name in names if name.startswith("griddispatch."))
+        parts = (name.split(".")[1] for name in names if name.startswith("griddispatch."))
+        yield from (name for name in parts if name != "__version__")
 
 
 def upward(own: str, source: str) -> list[str]:
