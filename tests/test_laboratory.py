@@ -73,7 +73,8 @@ class Laboratory:
         """Open a notebook and wait for its kernel."""
         page.goto(f"{self.address}/lab/tree/notebooks/{name}.ipynb?reset&token={TOKEN}")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=1000 * STARTED)
-        idle = page.locator(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status=idle]")
+        # The notebook is on the page before its kernel is: a run would ask which kernel to take.
+        idle = page.locator(".jp-StatusBar-TextItem, .jp-StatusBar-Item", has_text="| Idle")
         idle.first.wait_for(timeout=1000 * STARTED)
 
     def close_kernels(self) -> None:
