@@ -105,7 +105,7 @@ def test_a_wrong_link_an_unknown_target_and_a_path_are_found(tmp_path: Path) -> 
     assert named_targets(page) == {"nonsense", "other"}
     assert [link for link in broken(page) if link != "#a-b-c"] == ["#d", "gone.md"]
     assert OF_A_MACHINE.search("see /home/me/file")
-    assert not OF_A_MACHINE.search("make PYTHON=/path/to/python3.11, results/work/x")
+    assert not OF_A_MACHINE.search("make PYTHON=/path/to/python3.11, results/home/x")
 
 
 def test_the_readme_leads_to_every_notebook_and_every_page_of_the_guide() -> None:

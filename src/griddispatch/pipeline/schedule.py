@@ -50,7 +50,7 @@ def needs(declared: Mapping[str, Stage]) -> dict[str, set[str]]:
             name
             for dep in stage.deps
             for out, name in writers.items()
-            if _overlap(dep, out) and name != stage.name
+            if name != stage.name and (stages.covers((out,), dep) or stages.covers((dep,), out))
         }
         found[stage.name] = read
     return found
@@ -95,9 +95,9 @@ def reproduce(root: Path, jobs: int, environment: Mapping[str, str]) -> list[Don
 def _run(root: Path, name: str, environment: Mapping[str, str]) -> Done:
     """Run one stage, again and again while another run of DVC is in the way."""
     started = time.monotonic()
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", name]
     code = 1
     for _ in range(_TRIES):
-        command = [sys.executable, "-m", "dvc", "repro", "--single-item", name]
         busy = False
         with subprocess.Popen(
             command,
@@ -116,9 +116,3 @@ def _run(root: Path, name: str, environment: Mapping[str, str]) -> Done:
             break
         time.sleep(_PAUSE)
     return Done(name, code, time.monotonic() - started)
-
-
-def _overlap(first: str, second: str) -> bool:
-    """Whether one path is the other, or lies in it."""
-    a, b = Path(first).parts, Path(second).parts
-    return a[: len(b)] == b or b[: len(a)] == a

@@ -26,16 +26,22 @@ def last_run(root: Path, stage: str) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
+def took(record: Mapping[str, Any]) -> str:
+    """Return how long a recorded run took, as minutes:seconds."""
+    minutes, seconds = divmod(round(record["wall_seconds"]), 60)
+    return f"{minutes}:{seconds:02}"
+
+
 def begun(root: Path, stage: stages.Stage, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what can be said of a run before it has begun to work."""
     sources = [*stage.deps, "params.yaml", "dvc.yaml", "requirements.lock"]
-    status = _output("git", "status", "--porcelain", "--", *sources)
+    status = output("git", "status", "--porcelain", "--", *sources)
     return {
         "stage": stage.name,
         "target": stage.target,
         "parameters": dict(parameters),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git": _output("git", "rev-parse", "HEAD"),
+        "git": output("git", "rev-parse", "HEAD"),
         "edited": None if status is None else sorted(line[3:] for line in status.splitlines()),
         "lock": stages.digest(root / "requirements.lock"),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -56,11 +62,11 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    names = output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return names.splitlines() if names else []
 
 
-def _output(*command: str) -> str | None:
+def output(*command: str) -> str | None:
     """Return what a command prints; None if it cannot be run or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)

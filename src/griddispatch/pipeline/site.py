@@ -16,7 +16,7 @@ from pathlib import Path
 
 from griddispatch import __version__
 from griddispatch.errors import InputError
-from griddispatch.pipeline import paths, site_api, site_notebooks, site_pages
+from griddispatch.pipeline import paths, sidecar, site_api, site_notebooks, site_pages
 from griddispatch.pipeline.runner import ENVIRONMENT
 from griddispatch.pipeline.site_links import Links
 from griddispatch.pipeline.site_provenance import Project
@@ -179,18 +179,10 @@ def _settings(root: Path, source: Path) -> None:
 
 def _commit(root: Path) -> str | None:
     """Return the commit of the project folder, marked if files differ from it; None without git."""
-    try:
-        known, changed = (
-            subprocess.run(
-                ["git", "-C", str(root), *command],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=True,
-            ).stdout.strip()
-            for command in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain"))
-        )
-    except (OSError, subprocess.SubprocessError):
+    git = ("git", "-C", str(root))
+    known = sidecar.output(*git, "rev-parse", "--short=10", "HEAD")
+    changed = sidecar.output(*git, "status", "--porcelain")
+    if known is None or changed is None:
         return None
     return f"{known} with changes" if changed else known
 

@@ -45,10 +45,7 @@ class Provenance:
     @property
     def minutes(self) -> str | None:
         """The time of that run as minutes:seconds."""
-        if self.run is None:
-            return None
-        minutes, seconds = divmod(round(self.run["wall_seconds"]), 60)
-        return f"{minutes}:{seconds:02}"
+        return None if self.run is None else sidecar.took(self.run)
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,8 @@ def _took(root: Path, stage: str) -> str:
     record = sidecar.last_run(root, stage)
     if record is None:
         return "not run here"
-    minutes, seconds = divmod(round(record["wall_seconds"]), 60)
     memory = record["peak_memory_mb"]  # 0: it was over before the first look at its memory
-    return f"{minutes:>3}:{seconds:02}" + (f"{memory:>9} MB" if memory else "")
+    return f"{sidecar.took(record):>6}" + (f"{memory:>9} MB" if memory else "")
 
 
 def _ways_to_look(root: Path) -> Iterator[str]:
