@@ -21,7 +21,7 @@ help: ## List the targets
 reproduce: .git setup ## Regenerate every result, figure and table, and the paper, from raw data
 ##+ STAGE=train_td3       only this stage and what it needs
 	@$(VENV) python -m griddispatch.pipeline.preflight
-	@$(VENV) python -m dvc repro $(STAGE) || { $(VENV) python -m griddispatch.pipeline.preflight; exit 1; }
+	@$(VENV) python -m griddispatch.pipeline.schedule $(STAGE) || { $(VENV) python -m griddispatch.pipeline.preflight; exit 1; }
 	@$(VENV) python -m griddispatch.pipeline.summary
 
 lab: setup ## Open the notebooks in JupyterLab; it saves them without outputs

@@ -166,7 +166,7 @@ def test_an_edit_makes_finished_cells_invalid(
     assert before.file({"x": 1}) != after.file({"x": 1})
     # The code on the disk may not be the code that ran, so neither store keeps anything.
     for store in (before, after):
-        store.save(store.file({"x": 1}), b"")
+        store.save(store.file({"x": 1}), b"", 0.0)
         assert "is not kept" in capsys.readouterr().out
     assert not (tmp_path / "kept").exists()
 

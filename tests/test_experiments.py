@@ -11,7 +11,7 @@ import torch
 from feeders import half_year, made_up_days, small_feeder
 from matplotlib import pyplot as plt
 
-from griddispatch.agents import pathwise, td3
+from griddispatch.agents import pathwise, ppo, td3
 from griddispatch.agents.learning import Actor
 from griddispatch.assets.storage import Storage
 from griddispatch.data import splits
@@ -165,19 +165,22 @@ def test_the_printed_bound_is_drawn_through_its_points():
     plt.close(fig)
 
 
-def test_training_time_counts_learning_days_only():
+@pytest.mark.parametrize("learner", [td3, ppo])
+def test_training_time_counts_learning_days_only(learner):
     """A clock that ticks with the steps of the environment gives one day per day."""
     feeder = small_feeder(days=made_up_days(2))
 
     def train(feeder, config, seeds):
         clock.append(clock[-1] + config.episodes)
+        assert config.batch <= 96 * config.environments or hasattr(config, "warmup_episodes")
 
     clock = [0.0]
-    presets = {"paper": replace(td3.PRESETS["paper"], episodes=50)}
+    presets = {"paper": replace(learner.PRESETS["paper"], episodes=50)}
     agent = SimpleNamespace(PRESETS=presets, train=train)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_time.time, "perf_counter", lambda: clock[-1])
-        table = training_time.measure({"TD3": agent}, feeder, days=3)
+        table = training_time.measure({learner.NAME: agent}, feeder, days=3)
+    assert clock[-1] < 40  # a batch of whole days is not played in full
     assert table["backend"].tolist() == ["Sweep", "pandapower"]
     assert table["seconds_per_day"].tolist() == [1.0, 1.0]
     assert table["hours"].tolist() == [50 / 3600] * 2

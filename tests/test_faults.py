@@ -358,7 +358,7 @@ def test_a_cell_that_finds_no_room_keeps_the_others(
     monkeypatch.setenv(paths.ROOT, str(tmp_path))
     store = cells._Store.open([scaled], tmp_path / "t", "t")
     first, second = store.file({"x": 1.0}), store.file({"x": 2.0})
-    store.save(first, pickle.dumps(1.0))
+    store.save(first, pickle.dumps(1.0), 3.0)
     write = Path.write_bytes
 
     def full(self: Path, data: bytes) -> int:
@@ -367,16 +367,16 @@ def test_a_cell_that_finds_no_room_keeps_the_others(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="is full .* finished stages and cells are kept"):
-        store.save(second, pickle.dumps(2.0))
+        store.save(second, pickle.dumps(2.0), 3.0)
     assert [file.name for file in first.parent.iterdir()] == [first.name]
-    assert cells._load(first) == 1.0
+    assert cells._load(first) == (3.0, 1.0)
 
 
 @pytest.mark.parametrize("left", [0, 10, 31, 32, 60])
 def test_a_finished_cell_that_breaks_off_is_computed_again(tmp_path: Path, left: int) -> None:
     file = tmp_path / "a.pickle"
     file.write_bytes(bytes(range(left)))
-    assert cells._load(file) is cells._DAMAGED
+    assert cells._load(file) is None
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import invented_claims
 import invented_cvar_td3
 import invented_deltanet
 import invented_dromarl
+import invented_scale
 import invented_tft_mpc
 import pandas as pd
 import pytest
@@ -335,6 +336,7 @@ def write_project(root):
     invented_tft_mpc.write(root)
     invented_dromarl.write(root)
     invented_claims.write(root)
+    invented_scale.write(root)
     for name in FIGURES:
         figure = root / "figures" / f"{name}.svg"
         figure.parent.mkdir(exist_ok=True)
@@ -432,6 +434,10 @@ def test_the_pdf_carries_no_date(project):
         ("results/dromarl_summary.json", "19.73", "19.83"),
         ("results/claims.csv", "29.3", "29.4"),
         ("results/timings/claims.csv", "4.3", "4.4"),
+        ("results/scale.csv", "53.9", "54.9"),
+        ("results/scale_networks.csv", "0.00137", "0.00237"),
+        ("results/timings/scale.csv", "0.0137", "0.0167"),
+        ("results/timings/scale_growth.csv", "1.73", "1.83"),
         ("results/what_to_use.csv", "93.7", "93.8"),
         ("results/rl_adn_augmentation.csv", "2.5", "2.7"),
         ("results/timings/training_time.csv", "0.5", "0.6"),
@@ -575,6 +581,7 @@ def test_a_row_that_stands_twice_is_named(project):
         "results/cvar_td3_gaps.csv",
         "results/tft_mpc.csv",
         "results/dromarl.csv",
+        "results/timings/scale_growth.csv",
         *(f"figures/{figure}.svg" for figure in FIGURES),
     ],
 )

@@ -171,6 +171,12 @@ def test_growth_finds_the_exponent_of_a_power_law() -> None:
     noisy = found.loc["noisy"]
     assert noisy["low"] < 1 < noisy["high"]
     assert noisy["points"] == 4
+    # From 400 to 1000 nodes the noise falls from 1.1 to 1.
+    assert noisy["last"] == pytest.approx(1 - np.log(1.1) / np.log(2.5))
+    again = pd.concat([timings, timings])  # two networks of each size
+    pd.testing.assert_series_equal(
+        scale.growth(again, "seconds", 50)["last"], found["last"].reset_index(drop=True)
+    )
     two = scale.growth(timings, "seconds", 400)
     assert two["low"].isna().all(), "two points leave nothing to judge a slope by"
     assert scale.growth(timings, "seconds", 1000).empty
@@ -194,8 +200,13 @@ def test_the_figures_label_their_lines(walked: dict[str, Walk], drawing_project:
     parts = [w.timings.assign(nodes=int(n)) for n, w in walked.items()]
     timings = pd.concat(parts, ignore_index=True)
     slopes = scale.growth(timings, "seconds", 2).assign(quantity="seconds")
+    assert slopes["last"].tolist() == pytest.approx(slopes["exponent"].tolist())
+    slopes.loc[slopes["step"].eq("Sweep"), "last"] = -0.04
     fig = drawn.growth_curves(timings, slopes)
     left, right, *_ = fig.axes
-    slope = slopes.set_index("step").loc["Sweep", "exponent"]
-    assert f"Sweep, $N^{{{slope:.1f}}}$" in lines(left)
+    slope = slopes.set_index("step").loc["Dense", "last"]
+    assert f"Dense, $N^{{{slope:.1f}}}$" in lines(left)
+    assert "Sweep, $N^{0.0}$" in lines(left)
     assert any(label.startswith("Pathwise training") for label in lines(right))
+    here = [text.get_text() for text in right.texts if text.get_text() == "Nonlinear program"]
+    assert len(here) == 1, "one label, where its line ends"

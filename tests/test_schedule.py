@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import joblib
 import pytest
 import yaml
 
@@ -67,7 +66,59 @@ def test_a_failure_is_named_and_what_needs_it_is_not_started(tmp_path: Path) -> 
     assert not (root / "after.txt").exists()
 
 
-def test_the_processors_are_divided(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("workers", "jobs", "each"), [(1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 2, 2), (8, 4, 2), (16, 4, 4)]
+)
+def test_the_processors_are_divided(workers: int, jobs: int, each: int) -> None:
+    assert schedule.shared(workers) == (jobs, each)
+
+
+def test_each_stage_is_told_its_share(tmp_path: Path) -> None:
     root = project(tmp_path, {"only": (["seed.txt"], "echo $GRIDDISPATCH_WORKERS > only.txt")})
+    schedule.reproduce(root, 8, smoke.environment(ROOT))
+    assert (root / "only.txt").read_text() == "2\n"
+
+
+def test_the_longest_way_begins_first(tmp_path: Path) -> None:
+    note = "echo {0} >> order; echo {0} > {0}.txt"
+    work = {
+        "short": (["seed.txt"], note.format("short")),
+        "head": (["seed.txt"], note.format("head")),
+        "tail": (["head.txt"], note.format("tail")),
+        "long": (["seed.txt"], note.format("long")),
+    }
+    root = project(tmp_path, work)
+    declared = yaml.safe_load((root / "dvc.yaml").read_text())
+    for name, minutes in {"short": 1, "head": 2, "tail": 9, "long": 10}.items():
+        declared["stages"][name]["meta"] = {"minutes": minutes}
+    (root / "dvc.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
+    ways = schedule.longest_way(stages.load(root))
+    assert ways == {"short": 1, "head": 11, "tail": 9, "long": 10}
+    schedule.reproduce(root, 1, smoke.environment(ROOT))
+    assert (root / "order").read_text().split() == ["head", "long", "tail", "short"]
+
+
+def test_only_what_changed_and_what_needs_it_runs_again(tmp_path: Path) -> None:
+    work = {
+        "a": (["seed.txt"], "cat seed.txt > a.txt"),
+        "b": (["a.txt"], "echo b > b.txt"),
+        "other": (["fixed.txt"], "echo other > other.txt"),
+    }
+    root = project(tmp_path, work)
+    (root / "fixed.txt").write_text("1\n")
+    assert schedule.stale(root, work) == set(work)
+    assert schedule.stale(root, ["other"]) == {"other"}
     schedule.reproduce(root, 2, smoke.environment(ROOT))
-    assert int((root / "only.txt").read_text()) == max(joblib.cpu_count() // 2, 1)
+    assert schedule.stale(root, work) == set()
+    assert schedule.reproduce(root, 2, smoke.environment(ROOT), []) == []
+    (root / "seed.txt").write_text("2\n")
+    assert schedule.stale(root, work) == {"a", "b"}
+
+
+def test_a_stage_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert schedule.main(["train_dpg"]) == 1
+    assert "no stage 'train_dpg'; the stages are fetch, " in capsys.readouterr().err
+
+
+def test_every_stage_says_how_long_it_takes() -> None:
+    assert all(stage.minutes > 0 for stage in stages.load(ROOT).values())

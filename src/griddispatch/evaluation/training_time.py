@@ -20,6 +20,7 @@ from griddispatch.grid.power_flow import Backend
 
 BACKENDS: dict[str, Backend] = {"Sweep": "sweep", "pandapower": "pandapower"}
 PLAYED = 2  # days of the feeder; more of them would only take longer to set up
+FEWEST = 8  # days in a slice of a learner that plays a batch of whole days before each update
 
 
 def measure(agents: Mapping[str, Any], feeder: Feeder, days: int, turns: int = 3) -> pd.DataFrame:
@@ -32,7 +33,8 @@ def measure(agents: Mapping[str, Any], feeder: Feeder, days: int, turns: int = 3
     feeder
         The network, the batteries and the days.
     days
-        Learning days in a slice; more where one update needs more.
+        Learning days in a slice; at least `FEWEST` for a learner without replay memory, whose
+        batch is made smaller with the days.
     turns
         Slices with the fast power flow, of which the median counts. With pandapower a step takes
         so long that one slice is steady enough.
@@ -66,9 +68,12 @@ def _small(feeder: Feeder, backend: Backend) -> Feeder:
 
 def _seconds(agent: Any, feeder: Feeder, config: Any, days: int) -> float:
     """Per learning day: a run with a slice of them, less one that ends before the first update."""
-    rounds = math.ceil(days / config.environments)
     if not hasattr(config, "warmup_episodes"):
-        return _timed(agent, feeder, config, rounds) / (rounds * config.environments)
+        few = min(config.environments, max(days, FEWEST))
+        batch = round(config.batch * few / config.environments)
+        config = replace(config, environments=few, batch=batch)
+        return _timed(agent, feeder, config, 1) / few
+    rounds = math.ceil(days / config.environments)
     config = replace(config, warmup_episodes=config.environments)
     spent = _timed(agent, feeder, config, 1 + rounds) - _timed(agent, feeder, config, 1)
     return spent / (rounds * config.environments)

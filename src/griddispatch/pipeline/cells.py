@@ -7,6 +7,8 @@ cluster, as `executors` says. A finished cell is kept in ``build/cells/<label>/`
 of the function, its arguments, the source files that the function imports and the pinned versions,
 so that an interrupted stage goes on where it stopped, and an edit of the code computes again what
 it concerns.
+
+How long each cell took is kept with it, and noted for the stage that runs (`durations`).
 """
 
 import hashlib
@@ -14,6 +16,7 @@ import os
 import pickle
 import re
 import reprlib
+import struct
 import sys
 import time
 import traceback
@@ -30,7 +33,7 @@ from joblib.hashing import NumpyHasher
 
 import griddispatch
 from griddispatch.errors import InputError
-from griddispatch.pipeline import executors, imports, paths
+from griddispatch.pipeline import durations, executors, imports, paths
 
 STORE = "build/cells"
 
@@ -83,8 +86,10 @@ def run_cells(
     code += (v for cell in cells for v in cell.values() if isinstance(v, FunctionType))
     keep = None if store is None else _Store.open(code, paths.root() / store / label, label)
     files = [keep.file(cell) if keep else None for cell in cells]
-    results = {i: _load(file) for i, file in enumerate(files) if file is not None and file.exists()}
-    results = {index: result for index, result in results.items() if result is not _DAMAGED}
+    found = {i: _load(file) for i, file in enumerate(files) if file is not None and file.exists()}
+    kept = {index: finished for index, finished in found.items() if finished is not None}
+    seconds = {index: finished[0] for index, finished in kept.items()}
+    results = {index: finished[1] for index, finished in kept.items()}
     todo = [index for index in range(len(cells)) if index not in results]
     if results:
         print(f"{label}: {len(results)} of {len(cells)} cells were finished before", flush=True)
@@ -97,31 +102,38 @@ def run_cells(
             for future in as_completed(futures):
                 index = futures.pop(future)  # lets go of its result
                 try:
-                    result, failure = future.result()
+                    result, failure, took = future.result()
                 except executors.CellLostError as error:
                     failure = str(error)
                 if failure:
                     failures[index] = failure
                 else:
-                    results[index] = pickle.loads(result)
+                    results[index], seconds[index] = pickle.loads(result), took
                     if keep:
-                        keep.save(files[index], result)
+                        keep.save(files[index], result, took)
                 progress.finished()
     except executors.WorkersLostError as error:
         raise CellError(f"{label}: {error}") from error
     if failures:
         raise CellError(_report(label, cells, failures))
+    durations.note(label, progress.spent(), [seconds[index] for index in range(len(cells))])
     return [results[index] for index in range(len(cells))]
 
 
-def _call(function: Callable[..., Any], cell: Mapping[str, Any]) -> tuple[bytes, str]:
-    """Run one cell in a worker; return its pickled result, or the traceback of its failure."""
+def _call(function: Callable[..., Any], cell: Mapping[str, Any]) -> tuple[bytes, str, float]:
+    """Run one cell in a worker.
+
+    Returns
+    -------
+    The pickled result, or nothing; the traceback of the failure, or nothing; the seconds it took.
+    """
+    started = time.perf_counter()
     if "torch" in sys.modules:  # loaded with the module of the function, if at all
         sys.modules["torch"].set_num_threads(1)
     try:
-        return cloudpickle.dumps(function(**cell)), ""
+        return cloudpickle.dumps(function(**cell)), "", time.perf_counter() - started
     except Exception:
-        return b"", traceback.format_exc()
+        return b"", traceback.format_exc(), time.perf_counter() - started
 
 
 def _report(label: str, cells: Sequence[Mapping[str, Any]], failures: Mapping[int, str]) -> str:
@@ -138,7 +150,8 @@ def _report(label: str, cells: Sequence[Mapping[str, Any]], failures: Mapping[in
 
 # The store -------------------------------------------------------------------------------------
 
-_DAMAGED = object()
+# A file of the store: sha256 of the rest; seconds that the cell took; pickled result.
+_DIGEST, _SECONDS = 32, struct.Struct("<d")
 
 
 @dataclass(frozen=True)
@@ -177,7 +190,7 @@ class _Store:
         key = hashlib.sha256(f"{self.function}\0{arguments}\0{self.version}".encode()).hexdigest()
         return self.folder / f"{key[:32]}.pickle"
 
-    def save(self, file: Path | None, content: bytes) -> None:
+    def save(self, file: Path | None, result: bytes, seconds: float) -> None:
         """Keep a finished cell, unless its code may be another than that on the disk."""
         assert file is not None
         started = psutil.Process().create_time() + _CLOCKS
@@ -186,6 +199,7 @@ class _Store:
             print(f"a finished cell is not kept: {_names(edited)} was edited during the run")
             return
         partial = file.with_suffix(f".{os.getpid()}")
+        content = _SECONDS.pack(seconds) + result
         with paths.writing(file):
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -195,13 +209,14 @@ class _Store:
                 partial.unlink(missing_ok=True)
 
 
-def _load(file: Path) -> Any:
-    """Return the result of a finished cell, or `_DAMAGED`."""
+def _load(file: Path) -> tuple[float, Any] | None:
+    """Return the seconds and the result of a finished cell, None if its file is damaged."""
     stored = file.read_bytes()
-    if hashlib.sha256(stored[32:]).digest() == stored[:32]:
-        return pickle.loads(stored[32:])
+    content = stored[_DIGEST:]
+    if hashlib.sha256(content).digest() == stored[:_DIGEST] and len(content) > _SECONDS.size:
+        return _SECONDS.unpack_from(content)[0], pickle.loads(content[_SECONDS.size :])
     print(f"{file.name} is damaged; its cell is computed again", flush=True)
-    return _DAMAGED
+    return None
 
 
 def _names(files: Sequence[Path]) -> str:
@@ -237,13 +252,17 @@ class _Progress:
         if self.done < self.total and now - self.printed < _QUIET:
             return
         self.printed = now
-        spent = now - self.started
+        spent = self.spent()
         left = spent / (self.done - self.before) * (self.total - self.done)
         print(
             f"{self.label}: {self.done} of {self.total} cells finished, "
             f"{_clock(spent)} elapsed, about {_clock(left)} left",
             flush=True,
         )
+
+    def spent(self) -> float:
+        """Return the seconds since the cells were begun."""
+        return time.monotonic() - self.started
 
 
 def _clock(seconds: float) -> str:

@@ -20,6 +20,7 @@ import joblib
 from joblib.externals import loky
 
 from griddispatch.errors import InputError
+from griddispatch.pipeline import paths
 
 WORKERS = "GRIDDISPATCH_WORKERS"
 CLUSTER = "GRIDDISPATCH_CLUSTER"
@@ -73,11 +74,14 @@ def executor(cells: int, workers: int, modules: Iterable[str] = ()) -> Iterator[
         with connect(cluster, min(workers, cells), modules) as pool:
             yield pool
         return
-    pool = loky.ProcessPoolExecutor(
-        max_workers=max(min(workers, cells), 1),
-        timeout=IDLE,
-        env=ONE_THREAD,
-        initializer=end_with_parent,
+    options = {"timeout": IDLE, "env": ONE_THREAD, "initializer": end_with_parent}
+    # The processes of a stage stay for its next set of cells: to load the libraries takes seconds.
+    # By hand, each set has new ones, which see the code as it is now.
+    stays = paths.RUN in os.environ
+    pool = (
+        loky.get_reusable_executor(max_workers=workers, **options)
+        if stays
+        else loky.ProcessPoolExecutor(max_workers=max(min(workers, cells), 1), **options)
     )
     try:
         yield pool
@@ -89,7 +93,8 @@ def executor(cells: int, workers: int, modules: Iterable[str] = ()) -> Iterator[
                 f"so run it again with fewer workers ({WORKERS}, or run.workers in params.yaml)"
             ) from error
         raise
-    pool.shutdown()
+    if not stays:
+        pool.shutdown()
 
 
 def processes(asked: int | None) -> int:

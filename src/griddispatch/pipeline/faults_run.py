@@ -120,7 +120,8 @@ def command(clone: Path, only: Sequence[str]) -> list[str]:
     environment = smoke.environment(clone)
     if only:
         python = shlex.quote(sys.executable)
-        run = f"{python} -m griddispatch.pipeline.preflight && exec {python} -m dvc repro"
+        package = f"{python} -m griddispatch.pipeline"
+        run = f"{package}.preflight && exec {package}.schedule"
         return ["sh", "-c", f"{run} {shlex.join(only)}"]
     own = shlex.join(["env", *(f"{n}={environment[n]}" for n in ("PYTHONPATH", "PATH"))])
     return ["make", "-o", "setup", "reproduce", f"VENV={own}"]

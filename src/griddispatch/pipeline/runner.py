@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from griddispatch.errors import InputError
-from griddispatch.pipeline import config, paths, preflight, sidecar, stages
+from griddispatch.pipeline import config, durations, paths, preflight, sidecar, stages
 from griddispatch.pipeline.executors import CLUSTER, ONE_THREAD, WORKERS
 from griddispatch.pipeline.preflight import remove
 from griddispatch.pipeline.processes import Watch
@@ -122,6 +122,7 @@ def _run(job: Job, work: Callable[[Job], None], time_limit: float) -> None:
             raise StageFailedError(f"{stage.name} needs {_list(missing)}: no such file or folder")
         with Watch(time_limit * 60) as watch:
             _work(job, work, watch)
+        record |= {"cells": durations.noted(staging)}
         after = _digests(root, stage.deps)
         if edited := [name for name in stage.deps if before[name] != after[name]]:
             raise StageFailedError(

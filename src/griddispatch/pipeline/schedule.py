@@ -1,31 +1,36 @@
-"""Run stages that do not need each other at the same time, each by its own ``dvc repro``.
+"""Bring stages up to date, several at once: ``make reproduce``.
 
-``dvc repro`` runs one stage after the other. That is right where each stage fills every processor
-with its cells, and wasteful where stages are short, as in the smoke profile: there most of a
-stage is one thread that imports, draws and renders. DVC lets several runs share a project as long
-as no two write the same file, and locks it for the moments in which it reads or writes its own
-records; a run that meets this lock is started again.
+``dvc repro`` runs one stage after the other. While a notebook imports, draws and renders, or waits
+for its last cell, the other processors are idle. Here, stages that do not need each other run
+beside each other, each by its own ``dvc repro --single-item``, and share the processors; the stage
+at the head of the longest way through the rest begins first. Results do not depend on it.
+
+DVC lets several runs share a project as long as no two write the same file, and locks it for the
+moments in which it reads or writes its own records; a run that meets this lock is started again.
 """
 
+import json
+import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
-
-from griddispatch.pipeline import stages
-from griddispatch.pipeline.executors import WORKERS
+from griddispatch.errors import InputError
+from griddispatch.pipeline import config, executors, paths, stages
 from griddispatch.pipeline.stages import Stage
 
 # What DVC says when another run holds its lock, or a file of the stage, for the moment.
 _BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 _PAUSE = 0.5  # seconds before another try
 _TRIES = 60
+
+# More stages at once would want more memory, and there are hardly more that do not need each other.
+_AT_ONCE = 4
 
 
 class ScheduleError(RuntimeError):
@@ -56,29 +61,76 @@ def needs(declared: Mapping[str, Stage]) -> dict[str, set[str]]:
     return found
 
 
-def reproduce(root: Path, jobs: int, environment: Mapping[str, str]) -> list[Done]:
-    """Bring every stage up to date, at most `jobs` at once; return how long each took.
+def reach(edges: Mapping[str, Iterable[str]], begin: Iterable[str]) -> set[str]:
+    """Return `begin` and all that can be reached from it along the edges."""
+    found: set[str] = set()
+    ahead = list(begin)
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += edges[name]
+    return found
 
-    The processors are divided among the jobs. After a failure no further stage is started, and
-    those that run are waited for.
+
+def longest_way(declared: Mapping[str, Stage]) -> dict[str, float]:
+    """Stage -> minutes of the longest way from its begin to the end of the pipeline."""
+    before = needs(declared)
+    ways: dict[str, float] = {}
+
+    def way(name: str) -> float:
+        if name not in ways:
+            after = (way(other) for other, own in before.items() if name in own)
+            ways[name] = declared[name].minutes + max(after, default=0.0)
+        return ways[name]
+
+    return {name: way(name) for name in declared}
+
+
+def shared(workers: int) -> tuple[int, int]:
+    """Return how many stages run at once, and the workers of each, for a number of workers."""
+    jobs = min(workers, max(2, min(_AT_ONCE, workers // 2)))
+    return jobs, workers // jobs
+
+
+def reproduce(
+    root: Path, workers: int, environment: Mapping[str, str], names: Iterable[str] | None = None
+) -> list[Done]:
+    """Bring stages up to date, several at once; return how long each took.
+
+    After a failure no further stage is started, and those that run are waited for.
+
+    Parameters
+    ----------
+    root
+        The project folder.
+    workers
+        Processes in all; divided among the stages that run at once.
+    environment
+        Environment variables of the stages.
+    names
+        The stages; None: every one. What they need and is not among them must be up to date.
 
     Raises
     ------
     ScheduleError
         A stage failed; the message names it.
     """
-    waiting = needs(stages.load(root))
-    workers = max(joblib.cpu_count() // jobs, 1)
-    surroundings = {WORKERS: str(workers), **environment}
+    declared = stages.load(root)
+    chosen = set(declared) if names is None else set(names)
+    way, before = longest_way(declared), needs(declared)
+    waiting = sorted(chosen, key=lambda name: -way[name])
+    jobs, each = shared(workers)
+    surroundings = {**environment, executors.WORKERS: str(each)}
     finished: list[Done] = []
     running: set[Future[Done]] = set()
     failed: list[Done] = []
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
-            over = {done.name for done in finished}
-            ready = [name for name, before in waiting.items() if before <= over]
+            left = chosen - {done.name for done in finished}
+            ready = [name for name in waiting if not before[name] & left]
             for name in ready[: 0 if failed else jobs - len(running)]:
-                del waiting[name]
+                waiting.remove(name)
                 running.add(pool.submit(_run, root, name, surroundings))
             if not running:
                 break
@@ -87,8 +139,8 @@ def reproduce(root: Path, jobs: int, environment: Mapping[str, str]) -> list[Don
                 done = future.result()
                 (failed if done.code else finished).append(done)
     if failed:
-        names = ", ".join(f"{done.name} (exit code {done.code})" for done in failed)
-        raise ScheduleError(f"failed: {names}; not started: {', '.join(waiting) or 'none'}")
+        told = ", ".join(f"{done.name} (exit code {done.code})" for done in failed)
+        raise ScheduleError(f"failed: {told}; not started: {', '.join(waiting) or 'none'}")
     return finished
 
 
@@ -116,3 +168,49 @@ def _run(root: Path, name: str, environment: Mapping[str, str]) -> Done:
             break
         time.sleep(_PAUSE)
     return Done(name, code, time.monotonic() - started)
+
+
+def stale(root: Path, names: Iterable[str]) -> set[str]:
+    """Return the stages among `names` that DVC would run, and those that need one of them.
+
+    Raises
+    ------
+    ScheduleError
+        DVC cannot tell.
+    """
+    asked = list(names)
+    command = [sys.executable, "-m", "dvc", "status", "--json", *asked]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ScheduleError(f"dvc status failed:\n{done.stderr.strip()}")
+    before = needs(stages.load(root))
+    after = {name: [other for other, own in before.items() if name in own] for name in before}
+    return reach(after, json.loads(done.stdout)) & set(asked)
+
+
+def main(arguments: list[str]) -> int:
+    """Bring the named stages, or all, up to date, with what they need."""
+    try:
+        root = paths.root()
+        os.chdir(root)
+        declared = stages.load(root)
+        if unknown := [name for name in arguments if name not in declared]:
+            raise InputError(f"no stage {unknown[0]!r}; the stages are {', '.join(declared)}")
+        wanted = reach(needs(declared), arguments or declared)
+        content = config.read(root)
+        asked = config.run_options(content, content["profile"])["workers"]
+        workers = executors.processes(None if executors.WORKERS in os.environ else asked)
+        todo = stale(root, wanted)
+        kept = f"{len(wanted) - len(todo)} of {len(wanted)} stages are up to date"
+        print(f"{kept}; to run: {', '.join(n for n in declared if n in todo) or 'none'}")
+        reproduce(root, workers, os.environ, todo)
+    except (InputError, ScheduleError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -26,10 +26,10 @@ def last_run(root: Path, stage: str) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def took(record: Mapping[str, Any]) -> str:
-    """Return how long a recorded run took, as minutes:seconds."""
-    minutes, seconds = divmod(round(record["wall_seconds"]), 60)
-    return f"{minutes}:{seconds:02}"
+def clock(seconds: float) -> str:
+    """Return a time as minutes:seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
 
 
 def begun(root: Path, stage: stages.Stage, parameters: Mapping[str, Any]) -> dict[str, Any]:

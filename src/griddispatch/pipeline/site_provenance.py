@@ -45,7 +45,7 @@ class Provenance:
     @property
     def minutes(self) -> str | None:
         """The time of that run as minutes:seconds."""
-        return None if self.run is None else sidecar.took(self.run)
+        return None if self.run is None else sidecar.clock(self.run["wall_seconds"])
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import joblib
-
 from griddispatch.errors import InputError
-from griddispatch.pipeline import config, paths, schedule, sidecar, stages
+from griddispatch.pipeline import executors, paths, schedule, sidecar, stages
 
 # Variables that would lead git, DVC or the package back into the checkout.
 _FOREIGN = re.compile(r"GIT_|DVC_ROOT|DVC_STAGE|PYTHONPATH$|GRIDDISPATCH_RUN$|GRIDDISPATCH_ROOT$")
@@ -77,17 +75,14 @@ def set_profile(params: Path, profile: str) -> None:
 
 
 def reproduce(clone: Path) -> None:
-    """Run every stage in the clone, with the clone's own code; small ones beside each other."""
+    """Run every stage in the clone, with the clone's own code."""
     where = "import griddispatch; print(griddispatch.__file__)"
     imported = _python(clone, "-c", where, capture=True).strip()
     if not Path(imported).resolve().is_relative_to(clone.resolve()):
         raise SmokeError(f"the clone would run the code of {imported}")
     _python(clone, "-m", "griddispatch.pipeline.preflight")
-    if config.read(clone)["profile"] != "smoke":  # its stages fill the processors by themselves
-        _python(clone, "-m", "dvc", "repro")
-        return
     try:
-        done = schedule.reproduce(clone, joblib.cpu_count(), environment(clone))
+        done = schedule.reproduce(clone, executors.processes(None), environment(clone))
     except schedule.ScheduleError as error:
         raise SmokeError(str(error)) from error
     took = (f"{one.name} {one.seconds:.0f} s" for one in sorted(done, key=lambda d: -d.seconds))

@@ -30,6 +30,8 @@ class Stage:
     """Files and folders that it writes, its manifest among them."""
     params: tuple[str, ...] = ()
     """Entries of params.yaml on whose values its results depend."""
+    minutes: float = 0.0
+    """About how long it takes with one worker; a run begins what is on the longest way first."""
 
     @property
     def manifest(self) -> str:
@@ -111,7 +113,10 @@ def _stage(file: Path, name: str, entry: Any) -> Stage:
     written = [path for key in ("outs", "metrics", "plots") for path in _paths(entry.get(key))]
     target = shlex.split(command)[-1]
     reads, params = tuple(_paths(entry.get("deps"))), tuple(_paths(entry.get("params")))
-    return Stage(name, target, reads, tuple(written), params)
+    minutes = (entry.get("meta") or {}).get("minutes", 0)
+    if not isinstance(minutes, int | float):
+        raise InputError(f"{file}: stage {name} has meta.minutes {minutes!r}; write a number")
+    return Stage(name, target, reads, tuple(written), params, float(minutes))
 
 
 def _paths(entries: Any) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """What the pipeline has made, how long it took, and how to look at it: the end of a run."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from griddispatch.errors import InputError
-from griddispatch.pipeline import config, paths, sidecar, stages
+from griddispatch.pipeline import config, durations, paths, sidecar, stages
 
 # Heading -> the outputs under it: a folder, and the endings that count (the others are the same
 # thing in another format).
@@ -15,6 +16,9 @@ _KINDS = {
     "Figures": ("figures", (".svg",)),
     "Numbers": ("results", (".json", ".csv")),
 }
+
+# Numbers of workers for which the time of a run is worked out beside the measured one.
+WORKERS = (1, 2, 4, 8)
 
 
 def summary(root: Path) -> str:
@@ -27,8 +31,13 @@ def summary(root: Path) -> str:
         if folder == "paper":
             shown = [out for out in shown if out.count("/") == 1]
         lines += [f"{heading:<9}{out}" for out in _grouped(shown)]
-    lines += ["", f"Stages, profile {config.read(root)['profile']} (minutes:seconds, peak memory)"]
-    lines += [f"  {name:<24}{_took(root, name)}" for name in declared]
+    profile = config.read(root)["profile"]
+    lines += ["", f"Minutes of each stage, profile {profile}; by its cells, with more workers"]
+    heads = ["it took", *(f"{count} w." for count in WORKERS), "memory"]
+    lines += [f"  {'':<24}" + "".join(f"{head:>9}" for head in heads)]
+    records = {name: sidecar.last_run(root, name) for name in declared}
+    lines += [f"  {name:<24}{_took(record)}" for name, record in records.items()]
+    lines += [f"  {'all':<24}{_in_all([one for one in records.values() if one])}"]
     return "\n".join([*lines, "", *_ways_to_look(root)])
 
 
@@ -49,13 +58,23 @@ def _grouped(names: list[str]) -> list[str]:
     return [stem + ", ".join(found) for stem, found in endings.items()]
 
 
-def _took(root: Path, stage: str) -> str:
+def _took(record: Mapping[str, Any] | None) -> str:
     """Return how long the stage took when it last ran here; its result may come from the cache."""
-    record = sidecar.last_run(root, stage)
     if record is None:
         return "not run here"
     memory = record["peak_memory_mb"]  # 0: it was over before the first look at its memory
-    return f"{sidecar.took(record):>6}" + (f"{memory:>9} MB" if memory else "")
+    return _times([record]) + (f"{memory:>6} MB" if memory else "")
+
+
+def _in_all(records: Sequence[Mapping[str, Any]]) -> str:
+    return _times(records) if records else "not run here"
+
+
+def _times(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the time that was measured, and those that follow for other numbers of workers."""
+    seconds = [sum(record["wall_seconds"] for record in records)]
+    seconds += [sum(durations.with_workers(one, count) for one in records) for count in WORKERS]
+    return "".join(f"{sidecar.clock(one):>9}" for one in seconds)
 
 
 def _ways_to_look(root: Path) -> Iterator[str]:

@@ -91,16 +91,17 @@ def growth_curves(timings: pd.DataFrame, exponents: pd.DataFrame) -> Figure:
     timings
         Columns nodes, step, seconds, megabytes.
     exponents
-        Columns step, quantity ("seconds" or "megabytes") and exponent; a label names it.
+        Columns step, quantity ("seconds" or "megabytes") and last, the exponent of growth between
+        the two largest networks; a label names it.
     """
     fig, axes = plt.subplots(2, 2, figsize=(FULL, 5.0), sharex=True)
     titles = ("power flow", "environment, learners, optimum")
     for row, quantity in enumerate(("seconds", "megabytes")):
-        own = exponents[exponents["quantity"].eq(quantity)].set_index("step")["exponent"]
+        own = exponents[exponents["quantity"].eq(quantity)].set_index("step")["last"]
         for ax, steps in zip(axes[row], (POWER_FLOW, PATH), strict=True):
             _lines(ax, timings, quantity, steps, own)
         axes[row, 0].set_ylabel(
-            {"seconds": "processor time, s", "megabytes": "peak of memory, MB"}[quantity]
+            {"seconds": "processor time per unit, s", "megabytes": "peak of memory, MB"}[quantity]
         )
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title)
@@ -113,14 +114,30 @@ def _lines(
     ax: Axes, timings: pd.DataFrame, quantity: str, steps: dict[str, str], exponents: pd.Series
 ) -> None:
     ax.set(xscale="log", yscale="log")
+    ax.margins(y=0.1)
+    nodes = sorted(timings["nodes"].unique())
+    ended = []
     for step, look in steps.items():
         part = timings[timings["step"].eq(step) & (timings[quantity] > 0)].sort_values("nodes")
         if part.empty:
             continue
-        power = f", $N^{{{exponents[step]:.1f}}}$" if step in exponents else ""
+        # Adding zero takes the sign from a power that is zero after rounding.
+        power = f", $N^{{{round(exponents[step], 1) + 0.0}}}$" if step in exponents else ""
         style = {"color": COLOUR[look], "marker": MARKER[look], "linestyle": LINE[look]}
-        ax.plot(part["nodes"], part[quantity], label=f"{step}{power}", **style)
-    nodes = sorted(timings["nodes"].unique())
+        (line,) = ax.plot(part["nodes"], part[quantity], label=f"{step}{power}", **style)
+        if part["nodes"].iloc[-1] == nodes[-1]:
+            ended.append(line)
+            continue
+        # From the right edge its label would need a leader across the other lines.
+        ax.annotate(
+            f"{step}{power}",
+            (part["nodes"].iloc[-1], part[quantity].iloc[-1]),
+            xytext=(0, 4),
+            textcoords="offset points",
+            color=COLOUR[look],
+            fontsize=7,
+            ha="center" if len(part) > 1 else "left",
+        )
     ax.set_xticks(nodes, [str(n) for n in nodes])
     ax.minorticks_off()
-    label_ends(ax)
+    label_ends(ax, ended)
