@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser import chromium
+from browser import PATIENCE, chromium
 from playwright.sync_api import Browser, Page, expect
 
 from griddispatch.data.series import Series
@@ -141,6 +141,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     with contextlib.closing(browser.new_page(viewport={"width": 1400, "height": 1000})) as page:
+        page.set_default_timeout(PATIENCE)
         yield page
 
 
@@ -219,7 +220,7 @@ def test_a_notebook_runs_from_the_first_cell_to_the_last(
         pictures = page.locator(".jp-Notebook .jp-RenderedImage img, .jp-Notebook img.widget-image")
         assert pictures.count() >= len(drawn)
         for picture in pictures.all():
-            expect(picture).to_be_visible()
+            expect(picture).to_be_visible(timeout=PATIENCE)
             assert picture.evaluate("image => image.complete && image.naturalWidth > 100")
         if name == PANEL:
             _the_panel_answers(page)
@@ -267,6 +268,7 @@ def _the_panel_answers(page: Page) -> None:
         seconds[name] = time.perf_counter() - started
         assert picture.evaluate(PIXELS) != pixels, f"{name}: the picture is the same"
     print("the panel answers:", {name: round(s, 2) for name, s in seconds.items()})
-    expect(spread.locator(".widget-readout")).to_have_text("1.1")
-    expect(panel.get_by_text("100 %")).to_be_visible()  # the optimum's share of the optimum
+    expect(spread.locator(".widget-readout")).to_have_text("1.1", timeout=PATIENCE)
+    # The optimum's share of the optimum.
+    expect(panel.get_by_text("100 %")).to_be_visible(timeout=PATIENCE)
     assert min(seconds.values()) < AT_ONCE, seconds

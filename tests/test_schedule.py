@@ -98,6 +98,16 @@ def test_the_longest_way_begins_first(tmp_path: Path) -> None:
     assert (root / "order").read_text().split() == ["head", "long", "tail", "short"]
 
 
+def test_the_time_of_a_schedule_is_that_of_its_longest_line() -> None:
+    declared = stages.load(ROOT)
+    seconds = {name: 60 * stage.minutes for name, stage in declared.items()}
+    total = sum(seconds.values())
+    assert schedule.elapsed(declared, seconds, 1) == pytest.approx(total)
+    assert total / 2 <= schedule.elapsed(declared, seconds, 2) < 0.6 * total
+    longest = max(schedule.longest_way(declared).values())
+    assert schedule.elapsed(declared, seconds, len(declared)) == pytest.approx(60 * longest)
+
+
 def test_only_what_changed_and_what_needs_it_runs_again(tmp_path: Path) -> None:
     work = {
         "a": (["seed.txt"], "cat seed.txt > a.txt"),

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page
 
 from griddispatch.errors import InputError
-from griddispatch.pipeline import site, site_api, stages
+from griddispatch.pipeline import site, site_api, site_pages, stages
 from griddispatch.pipeline.site_links import Links
+from griddispatch.pipeline.site_provenance import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -182,7 +183,7 @@ def laid_out(project: Path) -> tuple[Path, dict[str, str]]:
     """Lay the pages out; return their folder, and the notebooks without outputs."""
     source = project / "laid out"
     source.mkdir()
-    return source, site.assemble(project, source)
+    return source, site.assemble(Project.read(project), source)
 
 
 def text(folder: Path, page: str) -> str:
@@ -306,6 +307,21 @@ def test_verdicts_are_counted_by_system(project: Path) -> None:
     claims = text(source, "claims.md")
     assert "[does not hold]{.gd-badge .gd-fails}" in claims
     assert "It costs 4 \\| 5." in claims  # a bar would end the cell
+
+
+def test_claims_about_times_stand_apart(project: Path) -> None:
+    rows = site_pages.claims_rows(Project.read(project))
+    columns = ",".join(site_pages._AS_CLAIMS)
+    line = "7,Lamps,It is *fast*.,Median of three.,2,≤ 2,1.5,ms,holds,—"
+    write(project, site_pages.TIMES, f"{columns}\n{line}\n")
+    declared = yaml.safe_load((project / "dvc.yaml").read_text())
+    declared["stages"]["judge"]["outs"].append(site_pages.TIMES)
+    write(project, "dvc.yaml", yaml.safe_dump(declared, sort_keys=False))
+    assert site_pages.claims_rows(Project.read(project)) == rows
+    page = (laid_out(project)[0] / "claims.md").read_text()
+    before, _, times = page.partition("## Measured times")
+    assert "fast" not in before
+    assert "| 7 | Lamps: It is \\*fast\\*.<br>" in times
 
 
 def test_links_of_the_readme_lead_to_pages_of_the_site(project: Path) -> None:

@@ -93,6 +93,22 @@ def shared(workers: int) -> tuple[int, int]:
     return jobs, workers // jobs
 
 
+def elapsed(declared: Mapping[str, Stage], seconds: Mapping[str, float], jobs: int) -> float:
+    """Return how long `reproduce` takes for stages of so many seconds, `jobs` of them at once."""
+    way, before = longest_way(declared), needs(declared)
+    waiting = sorted(seconds, key=lambda name: -way[name])
+    running: dict[str, float] = {}  # stage -> when it ends
+    now = 0.0
+    while waiting or running:
+        left = {*waiting, *running}
+        for name in [name for name in waiting if not before[name] & left][: jobs - len(running)]:
+            waiting.remove(name)
+            running[name] = now + seconds[name]
+        ended = min(running, key=lambda name: running[name])
+        now = running.pop(ended)
+    return now
+
+
 def reproduce(
     root: Path, workers: int, environment: Mapping[str, str], names: Iterable[str] | None = None
 ) -> list[Done]:

@@ -76,25 +76,25 @@ def build(root: Path) -> Site:
     source, made = work / "source", work / "html"
     source.mkdir(parents=True)
     try:
-        without = assemble(root, source)
+        project = Project.read(root)
+        without = assemble(project, source)
         _sphinx(source, made, work / "doctrees")
         _publish(made, root / SITE, work / "last")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    project = Project.read(root)
     figures = sorted(f"figures/{file.name}" for file in (root / "figures").glob("*.png"))
     pages = len(list((root / SITE).rglob("*.html")))
     left_out = [name for name in figures if project.maker(name) is None]
     return Site(root / SITE, pages, len(figures) - len(left_out), without, left_out)
 
 
-def assemble(root: Path, source: Path) -> dict[str, str]:
+def assemble(project: Project, source: Path) -> dict[str, str]:
     """Lay out every page in the empty folder `source`.
 
     Parameters
     ----------
-    root
-        The project folder.
+    project
+        The stages of the project and what they made.
     source
         Where Sphinx will read.
 
@@ -107,20 +107,21 @@ def assemble(root: Path, source: Path) -> dict[str, str]:
     InputError
         A file is missing or cannot be read, or a link leads nowhere.
     """
-    project = Project.read(root)
+    root = project.root
     api, places = site_api.pages(root)
+    rows = site_pages.claims_rows(project)
     texts = _texts(root)
     links = Links(root, source, {**_computed_pages(project), **texts, **places})
     for page, text in {
         **api,
         site_pages.FIGURES: site_pages.figures(project, links),
         **site_pages.tables(project, links),
-        site_pages.CLAIMS: site_pages.claims(project, links),
-        "made/verdicts.md": site_pages.verdicts(site_pages.claims_rows(project)) + "\n",
+        site_pages.CLAIMS: site_pages.claims(project, rows, links),
+        "made/verdicts.md": site_pages.verdicts(rows) + "\n",
     }.items():
         _write(source / page, text)
     for file, page in texts.items():
-        _write(source / page, links.rewritten(_read(root, file), file, page))
+        _write(source / page, links.rewritten(project.text(file), file, page))
     without = {}
     runs = {stage.target: project.provenances[stage.name] for stage in project.notebooks}
     for file in _notebooks(project):
@@ -128,7 +129,7 @@ def assemble(root: Path, source: Path) -> dict[str, str]:
         _write(source / file, notebook)
         if reason:
             without[file] = reason
-    _settings(root, source)
+    _settings(project, source)
     return without
 
 
@@ -167,12 +168,13 @@ def _texts(root: Path) -> dict[str, str]:
     return pages
 
 
-def _settings(root: Path, source: Path) -> None:
+def _settings(project: Project, source: Path) -> None:
     """Lay out what Sphinx needs beside the pages."""
+    root = project.root
     for name in _PLAIN:
         if (root / _DOCS / name).is_dir():
             shutil.copytree(root / _DOCS / name, source / name)
-    _write(source / "conf.py", _read(root, f"{_DOCS}/conf.py"))
+    _write(source / "conf.py", project.text(f"{_DOCS}/conf.py"))
     made = {"version": __version__, "commit": _commit(root)}
     _write(source / "site.json", json.dumps(made, sort_keys=True))
 
@@ -208,13 +210,6 @@ def _publish(made: Path, place: Path, last: Path) -> None:
     if place.exists():
         place.rename(last)
     made.rename(place)
-
-
-def _read(root: Path, name: str) -> str:
-    try:
-        return (root / name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name} cannot be read: {error}") from error
 
 
 def _write(file: Path, text: str) -> None:

@@ -12,10 +12,9 @@ from typing import Any
 
 import nbformat
 
-from griddispatch.errors import InputError
 from griddispatch.pipeline.notebook import EXECUTED
 from griddispatch.pipeline.site_links import Links
-from griddispatch.pipeline.site_provenance import Provenance
+from griddispatch.pipeline.site_provenance import Provenance, read_notebook
 
 _BY_HAND = """\
 :::{admonition} To be run by hand
@@ -49,7 +48,7 @@ def page(root: Path, file: str, made_by: Provenance | None, links: Links) -> tup
     InputError
         The committed or the executed notebook is none, or a link leads nowhere.
     """
-    committed = read(root, file, "restore it with git")
+    committed = read_notebook(root, file, "restore it with git")
     shown, reason = _shown_of(root, file, committed, made_by)
     shown.metadata = nbformat.from_dict({"kernelspec": committed.metadata.get("kernelspec", {})})
     for cell in shown.cells:
@@ -74,27 +73,9 @@ def _shown_of(
     name = f"{EXECUTED}/{Path(file).name}"
     if not (root / name).exists():
         return committed, "it has not been executed on this machine"
-    executed = read(root, name, f"delete it and run: dvc repro {made_by.stage.name}")
+    executed = read_notebook(root, name, f"delete it and run: dvc repro {made_by.stage.name}")
     reason = _outdated(executed, committed, made_by)
     return (committed if reason else executed), reason
-
-
-def read(root: Path, name: str, mend: str) -> Any:
-    """Read the notebook `name` of the project.
-
-    Raises
-    ------
-    InputError
-        It is no notebook; `mend` says what to do.
-    """
-    try:
-        text = (root / name).read_text(encoding="utf-8")
-        notebook = nbformat.reads(text, as_version=4)
-        nbformat.validate(notebook)
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
-        line = str(error).strip().partition("\n")[0]
-        raise InputError(f"{name} cannot be read as a notebook ({line}); {mend}") from error
-    return notebook
 
 
 def header(made_by: Provenance, links: Links, reason: str | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from griddispatch.errors import InputError
 from griddispatch.pipeline.site_links import Links
-from griddispatch.pipeline.site_notebooks import read, seeds, small_line
+from griddispatch.pipeline.site_notebooks import seeds, small_line
 from griddispatch.pipeline.site_provenance import Project
 from griddispatch.pipeline.stages import Stage
 
@@ -19,9 +19,29 @@ FIGURES, TABLES, CLAIMS = "figures.md", "tables.md", "claims.md"
 CLAIMS_TABLE = "paper/tables/claims.csv"
 """The table of claims with their verdicts."""
 
+TIMES = "results/timings/claims.csv"
+"""The claims about measured times, which differ from run to run."""
+
 _TABLES = "paper/tables"
+# Column of the claims about times -> its name in the table of all others.
+_AS_CLAIMS = {
+    "number": "No.",
+    "system": "System",
+    "claim": "Claim",
+    "test": "Test",
+    "published_text": "Published",
+    "asked": "Asked",
+    "ours_text": "Here",
+    "unit": "Unit",
+    "verdict": "Verdict",
+    "reason": "Reason",
+}
 # A table of results needs the room of the page's own contents.
 _WIDE = "---\nhide-toc: true\n---\n\n"
+_CLAIMS_HEAD = (
+    "| No. | Claim, and how it is tested | Published | Here | Verdict |",
+    "| ---: | --- | --- | --- | --- |",
+)
 # Verdict -> class of its badge; every other verdict is an open one.
 _BADGE = {"holds": "gd-holds", "does not hold": "gd-fails"}
 # Names as their sources write them.
@@ -54,14 +74,6 @@ def title(name: str) -> str:
     return (words[:1].upper() + words[1:]).rstrip(":")
 
 
-def heading(project: Project, stage: Stage) -> str:
-    """Return the heading of a stage's notebook, or the name of a stage that has none."""
-    if not stage.is_notebook:
-        return stage.name
-    first = read(project.root, stage.target, "restore it with git").cells[0].source
-    return str(first).partition("\n")[0].lstrip("# ").strip()
-
-
 def figures(project: Project, links: Links) -> str:
     """Return the gallery: every figure with what made it, grouped by notebook.
 
@@ -76,7 +88,12 @@ def figures(project: Project, links: Links) -> str:
         names = project.made(stage, "figures", ".png")
         if not names:
             continue
-        text += ["", f"## {heading(project, stage)}", "", _made_by(project, stage, links, FIGURES)]
+        text += [
+            "",
+            f"## {project.headings[stage.name]}",
+            "",
+            _made_by(project, stage, links, FIGURES),
+        ]
         text += ["", "::::{container} gd-gallery"]
         for name in names:
             text += _figure(project, stage, name, links)
@@ -98,7 +115,7 @@ def tables(project: Project, links: Links) -> dict[str, str]:
             page = table_page(name)
             if page == CLAIMS:
                 continue
-            caption, _, body = _text(project, name).strip().partition("\n")
+            caption, _, body = project.text(name).strip().partition("\n")
             if not body.strip():
                 raise InputError(f"{name} has no table; make it anew with: dvc repro {stage.name}")
             made_by = _made_by(project, stage, links, page)
@@ -106,19 +123,22 @@ def tables(project: Project, links: Links) -> dict[str, str]:
             wide = f":::{{container}} gd-table\n\n{body.strip()}\n\n:::"
             text = [f"# {title(name)}", caption, made_by, files, wide]
             pages[page] = _WIDE + "\n\n".join(text) + "\n"
-            entries.append((heading(project, stage), page, title(name), caption))
+            entries.append((project.headings[stage.name], page, title(name), caption))
     return {TABLES: _list_of_tables(entries), **pages}
 
 
-def claims(project: Project, links: Links) -> str:
+def claims(project: Project, rows: Sequence[dict[str, str]], links: Links) -> str:
     """Return the page of the claims: how many hold, and each with its verdict.
 
-    Raises
-    ------
-    InputError
-        The table is missing, or a column of it.
+    Parameters
+    ----------
+    project
+        The stages and what they made.
+    rows
+        The table of claims, see `claims_rows`.
+    links
+        What the files of the project are on the site.
     """
-    rows = claims_rows(project)
     stage = _claims_stage(project)
     text = [
         "# Claims of the five sources",
@@ -134,8 +154,13 @@ def claims(project: Project, links: Links) -> str:
     ]
     for system, group in groupby(rows, key=lambda row: row["System"]):
         text += ["", f"## {system}", "", ":::{container} gd-claims", ""]
-        text += ["| No. | Claim, and how it is tested | Published | Here | Verdict |"]
-        text += ["| ---: | --- | --- | --- | --- |", *map(_claim, group), "", ":::"]
+        text += [*_CLAIMS_HEAD, *map(_claim, group), "", ":::"]
+    if times := time_claims(project):
+        text += ["", "## Measured times", ""]
+        text += ["They differ from run to run and count in no table above.", ""]
+        text += [":::{container} gd-claims", "", *_CLAIMS_HEAD]
+        text += [*(_claim({**row, "Claim": f"{row['System']}: {row['Claim']}"}) for row in times)]
+        text += ["", ":::"]
     return "\n".join(text) + "\n"
 
 
@@ -160,6 +185,14 @@ def claims_rows(project: Project) -> list[dict[str, str]]:
             f"make it anew with: dvc repro {stage.name}"
         )
     return rows
+
+
+def time_claims(project: Project) -> list[dict[str, str]]:
+    """Read the claims about measured times, with the columns of the table of claims."""
+    if project.maker(TIMES) is None:
+        return []
+    rows = csv.DictReader(project.text(TIMES).splitlines())
+    return [{name: row[column] for column, name in _AS_CLAIMS.items()} for row in rows]
 
 
 def verdicts(rows: Sequence[dict[str, str]]) -> str:
@@ -229,7 +262,7 @@ def _figure(project: Project, stage: Stage, name: str, links: Links) -> list[str
     return [
         f"({figure_label(name)})=",
         f":::{{figure}} {links.copy(name, FIGURES)}",
-        f":alt: {title(name)}, from {heading(project, stage)}",
+        f":alt: {title(name)}, from {project.headings[stage.name]}",
         f":target: _images/{PurePosixPath(name).name}",
         ":loading: lazy",
         "",
@@ -243,7 +276,7 @@ def _figure(project: Project, stage: Stage, name: str, links: Links) -> list[str
 def _made_by(project: Project, stage: Stage, links: Links, page: str) -> str:
     """Return the line that says what made the figures or the table of a page."""
     made = project.provenances[stage.name]
-    shown = f"[{heading(project, stage)}]({links.to(stage.target, page)})"
+    shown = f"[{project.headings[stage.name]}]({links.to(stage.target, page)})"
     label = f"#stage-{stage.name}"
     line = [f"Made by {shown}", f"[stage `{stage.name}`]({label})", f"profile `{made.profile}`"]
     return small_line([*line, f"[parameters]({label})", seeds(made)])
@@ -264,7 +297,3 @@ def _list_of_tables(entries: Sequence[tuple[str, str, str, str]]) -> str:
         text += [f"- [{name}]({page}). {caption}" for _, page, name, caption in group]
     listed = "\n".join(page for _, page, _, _ in entries)
     return "\n".join(text) + f"\n\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
-
-
-def _text(project: Project, name: str) -> str:
-    return (project.root / name).read_text(encoding="utf-8")

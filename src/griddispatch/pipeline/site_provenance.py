@@ -5,9 +5,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from griddispatch.errors import InputError
 from griddispatch.pipeline import config, sidecar, stages
 from griddispatch.pipeline.stages import Stage
+
+
+def read_notebook(root: Path, name: str, mend: str) -> Any:
+    """Read the notebook `name` of the project.
+
+    Raises
+    ------
+    InputError
+        It is no notebook; `mend` says what to do.
+    """
+    try:
+        text = (root / name).read_text(encoding="utf-8")
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise InputError(f"{name} cannot be read as a notebook ({line}); {mend}") from error
+    return notebook
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,8 @@ class Project:
     """The profile in force."""
     provenances: Mapping[str, Provenance]
     """What made the outputs, by the name of the stage."""
+    headings: Mapping[str, str]
+    """The heading of each stage's notebook, or the name of a stage that has none."""
 
     @classmethod
     def read(cls, root: Path) -> "Project":
@@ -72,18 +94,32 @@ class Project:
         """
         content = config.read(root)
         found, profile = stages.load(root), str(content["profile"])
-        made = {}
+        made, headings = {}, dict.fromkeys(found, "")
         for name, stage in found.items():
             known = config.defaults(root, stage)
             chosen = config.resolve(content, name, profile, known)
             last = sidecar.last_run(root, name)
             made[name] = Provenance(stage, profile, {**(known or {}), **chosen}, known or {}, last)
-        return cls(root, found, profile, made)
+            headings[name] = _heading(root, stage)
+        return cls(root, found, profile, made, headings)
 
     @property
     def notebooks(self) -> list[Stage]:
         """The stages that run a notebook, in the order of the notebooks' names."""
         return sorted((s for s in self.stages.values() if s.is_notebook), key=lambda s: s.target)
+
+    def text(self, name: str) -> str:
+        """Return the text of a file of the project.
+
+        Raises
+        ------
+        InputError
+            It cannot be read.
+        """
+        try:
+            return (self.root / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{name} cannot be read: {error}") from error
 
     def maker(self, name: str) -> Stage | None:
         """Return the stage that makes the file `name`, if one does."""
@@ -103,3 +139,10 @@ class Project:
             if not (self.root / name).is_file():
                 raise InputError(f"{name} is missing; make it with: dvc repro {stage.name}")
         return names
+
+
+def _heading(root: Path, stage: Stage) -> str:
+    if not stage.is_notebook:
+        return stage.name
+    first = read_notebook(root, stage.target, "restore it with git").cells[0].source
+    return str(first).partition("\n")[0].lstrip("# ").strip()

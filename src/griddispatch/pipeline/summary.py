@@ -1,12 +1,12 @@
 """What the pipeline has made, how long it took, and how to look at it: the end of a run."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from griddispatch.errors import InputError
-from griddispatch.pipeline import config, durations, paths, sidecar, stages
+from griddispatch.pipeline import config, durations, paths, schedule, sidecar, stages
 
 # Heading -> the outputs under it: a folder, and the endings that count (the others are the same
 # thing in another format).
@@ -37,7 +37,8 @@ def summary(root: Path) -> str:
     lines += [f"  {'':<24}" + "".join(f"{head:>9}" for head in heads)]
     records = {name: sidecar.last_run(root, name) for name in declared}
     lines += [f"  {name:<24}{_took(record)}" for name, record in records.items()]
-    lines += [f"  {'all':<24}{_in_all([one for one in records.values() if one])}"]
+    run = {name: record for name, record in records.items() if record is not None}
+    lines += [f"  {'all, several at once':<24}{'':>9}{_in_all(declared, run)}"] if run else []
     return "\n".join([*lines, "", *_ways_to_look(root)])
 
 
@@ -63,17 +64,20 @@ def _took(record: Mapping[str, Any] | None) -> str:
     if record is None:
         return "not run here"
     memory = record["peak_memory_mb"]  # 0: it was over before the first look at its memory
-    return _times([record]) + (f"{memory:>6} MB" if memory else "")
+    alone = (durations.with_workers(record, count) for count in WORKERS)
+    return _clocks(record["wall_seconds"], *alone) + (f"{memory:>6} MB" if memory else "")
 
 
-def _in_all(records: Sequence[Mapping[str, Any]]) -> str:
-    return _times(records) if records else "not run here"
+def _in_all(declared: Mapping[str, stages.Stage], run: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how long all of them take by these seconds, as `schedule` runs them."""
+    found = []
+    for jobs, each in map(schedule.shared, WORKERS):
+        seconds = {name: durations.with_workers(record, each) for name, record in run.items()}
+        found.append(schedule.elapsed(declared, seconds, jobs))
+    return _clocks(*found)
 
 
-def _times(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return the time that was measured, and those that follow for other numbers of workers."""
-    seconds = [sum(record["wall_seconds"] for record in records)]
-    seconds += [sum(durations.with_workers(one, count) for one in records) for count in WORKERS]
+def _clocks(*seconds: float) -> str:
     return "".join(f"{sidecar.clock(one):>9}" for one in seconds)
 
 

@@ -40,7 +40,7 @@ def compare(root: Path, made: Path, files: Iterable[str], rules: Rules) -> Outco
     """
     outcome = Outcome(FILE)
     if not (root / FILE).exists():
-        outcome.note = "no reference yet; make it with: make verify RECORD=1"
+        outcome.note = "no reference yet; record it with --record"
         return outcome
     try:
         reference = json.loads((root / FILE).read_text(encoding="utf-8"))
