@@ -15,10 +15,11 @@ import re
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from griddispatch.errors import InputError
 from griddispatch.pipeline import config, executors, paths, stages
@@ -47,18 +48,30 @@ class Done:
 
 
 def needs(declared: Mapping[str, Stage]) -> dict[str, set[str]]:
-    """Stage -> the stages that write what it reads."""
-    writers = {out: stage.name for stage in declared.values() for out in stage.outs}
+    """Stage -> the stages that write what it reads: a file, or any part of a folder."""
+    writers: dict[str, set[str]] = defaultdict(set)  # an output, or a folder of outputs
+    outs: dict[str, str] = {}
+    for stage in declared.values():
+        for out in map(_plain, stage.outs):
+            outs[out] = stage.name
+            for folder in (out, *_above(out)):
+                writers[folder].add(stage.name)
     found: dict[str, set[str]] = {}
     for stage in declared.values():
-        read = {
-            name
-            for dep in stage.deps
-            for out, name in writers.items()
-            if name != stage.name and (stages.covers((out,), dep) or stages.covers((dep,), out))
-        }
-        found[stage.name] = read
+        read: set[str] = set()
+        for dep in map(_plain, stage.deps):
+            read |= writers.get(dep, set()) | {outs[name] for name in _above(dep) if name in outs}
+        found[stage.name] = read - {stage.name}
     return found
+
+
+def _plain(name: str) -> str:
+    return name.rstrip("/")
+
+
+def _above(name: str) -> list[str]:
+    """Return the folders that hold a path."""
+    return [str(folder) for folder in PurePosixPath(name).parents]
 
 
 def reach(edges: Mapping[str, Iterable[str]], begin: Iterable[str]) -> set[str]:
@@ -194,14 +207,14 @@ def stale(root: Path, names: Iterable[str]) -> set[str]:
     ScheduleError
         DVC cannot tell.
     """
-    asked = list(names)
-    command = [sys.executable, "-m", "dvc", "status", "--json", *asked]
+    # Of all: for stages by their names, DVC reads the project again for each.
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ScheduleError(f"dvc status failed:\n{done.stderr.strip()}")
     before = needs(stages.load(root))
     after = {name: [other for other, own in before.items() if name in own] for name in before}
-    return reach(after, json.loads(done.stdout)) & set(asked)
+    return reach(after, json.loads(done.stdout)) & set(names)
 
 
 def main(arguments: list[str]) -> int:
