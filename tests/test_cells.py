@@ -196,3 +196,15 @@ def test_a_killed_run_goes_on_from_its_finished_cells(tmp_path: Path) -> None:
     assert "[0, 1, 2, 3]" in again.stdout
     numbers = [int(file.name.split("-")[1]) for file in tmp_path.glob("call-*")]
     assert sorted(numbers) == [0, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_worker_ends_even_if_its_parent_was_gone_before_it_was_ready(there: bool) -> None:
+    code = (
+        "import os, time\n"
+        "from griddispatch.pipeline.executors import end_with\n"
+        f"end_with(os.getppid() if {there} else os.getppid() + 1)\n"
+        "time.sleep(4)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert done.returncode == (0 if there else 1)

@@ -74,7 +74,12 @@ def executor(cells: int, workers: int, modules: Iterable[str] = ()) -> Iterator[
         with connect(cluster, min(workers, cells), modules) as pool:
             yield pool
         return
-    options = {"timeout": IDLE, "env": ONE_THREAD, "initializer": end_with_parent}
+    options = {
+        "timeout": IDLE,
+        "env": ONE_THREAD,
+        "initializer": end_with,
+        "initargs": (os.getpid(),),
+    }
     # The processes of a stage stay for its next set of cells: to load the libraries takes seconds.
     # By hand, each set has new ones, which see the code as it is now.
     stays = paths.RUN in os.environ
@@ -122,9 +127,11 @@ def checked(cluster: object) -> str | None:
     )
 
 
-def end_with_parent() -> None:
-    """End this worker as soon as the process that started it is gone, however it went."""
-    parent = os.getppid()
+def end_with(parent: int) -> None:
+    """End this process as soon as `parent`, the one that started it, is gone, however it went.
+
+    The number comes from the parent itself: it may be gone before this process can ask for it.
+    """
 
     def look() -> None:
         while os.getppid() == parent:

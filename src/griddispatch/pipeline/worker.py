@@ -26,7 +26,7 @@ from typing import Any
 
 import griddispatch
 from griddispatch.pipeline import imports
-from griddispatch.pipeline.executors import IDLE, end_with_parent
+from griddispatch.pipeline.executors import IDLE, end_with
 
 # Between two looks whether the client is still there, in seconds.
 _LOOK = 0.5
@@ -69,7 +69,7 @@ class _Process:
         self.run = run.name
         found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self.popen = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            [sys.executable, "-c", f"from {__name__} import serve; serve({os.getpid()})"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **run.environment, **found},
@@ -110,13 +110,13 @@ class _Process:
                 return
 
 
-def serve() -> None:
-    """Answer the calls of a Dask worker, one after the other, until its pipe closes."""
+def serve(parent: int) -> None:
+    """Answer the calls of a Dask worker, the process `parent`, until its pipe closes."""
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what a cell prints goes to the log of the worker
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text stream
-    end_with_parent()
+    end_with(parent)
     try:
         run = pickle.load(calls)
         refused = refusal(run)
