@@ -266,7 +266,7 @@ def test_the_smoke_clone_holds_the_working_tree(tmp_path: Path) -> None:
     checkout.mkdir()
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(checkout)]
     subprocess.run([*git, "init", "--quiet"], check=True)
-    for name in ("edited", "deleted", "same"):
+    for name in ("edited", "deleted", "same", "dvc.lock"):
         (checkout / name).write_text("1")
     (checkout / ".gitignore").write_text("ignored\n")
     subprocess.run([*git, "add", "--all"], check=True)

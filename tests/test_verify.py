@@ -11,6 +11,7 @@ import yaml
 
 from griddispatch.errors import InputError
 from griddispatch.pipeline import smoke, stages, verify, verify_paper, verify_tolerances
+from griddispatch.pipeline.verify_files import read_sheet
 from griddispatch.pipeline.verify_tolerances import Tolerance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -457,6 +458,15 @@ def test_a_reference_of_another_processor_judges_no_learned_number(
 
 def test_every_published_file_of_this_project_has_a_kind() -> None:
     verify_tolerances.read(ROOT).check(verify.published(ROOT))
+
+
+def test_every_row_that_this_project_published_is_told_apart() -> None:
+    rules = verify_tolerances.read(ROOT)
+    sheets = [name for name in verify.published(ROOT) if name.endswith((".csv", ".json"))]
+    assert len(sheets) > 50
+    for name in sheets:
+        if rules.of(name).whole != verify_tolerances.MADE:
+            read_sheet(ROOT / name, rules.of(name))
 
 
 # Tables of words, of signs, and of params.yaml: they hold no result.

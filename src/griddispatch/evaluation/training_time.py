@@ -20,7 +20,7 @@ from griddispatch.grid.power_flow import Backend
 
 BACKENDS: dict[str, Backend] = {"Sweep": "sweep", "pandapower": "pandapower"}
 PLAYED = 2  # days of the feeder; more of them would only take longer to set up
-FEWEST = 8  # days in a slice of a learner that plays a batch of whole days before each update
+FEWEST = 4  # days in a slice of a learner that plays a batch of whole days before each update
 
 
 def measure(agents: Mapping[str, Any], feeder: Feeder, days: int, turns: int = 3) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Run the whole pipeline at its smallest size, from a fresh clone: ``make smoke``.
 
 The clone holds what a commit of the working tree would hold: every tracked file as it is now and
-every new file that git does not ignore. It has no cache and no outputs of earlier stages, so each
-stage must run; afterwards every declared output must be there and nothing may be left to do.
+every new file that git does not ignore. It has no cache, no outputs and no records of earlier
+stages, so each stage must run; afterwards every declared output must be there and nothing may be
+left to do.
 """
 
 import os
@@ -46,7 +47,11 @@ def main() -> int:
 
 
 def fill(checkout: Path, clone: Path) -> None:
-    """Clone `checkout` and bring in what is not committed: edited, new and deleted files."""
+    """Clone `checkout` and bring in what is not committed: edited, new and deleted files.
+
+    The clone has no dvc.lock: no stage of another checkout is up to date here, and DVC would read
+    and write the records of all of them with each of its own.
+    """
     _git(checkout, "clone", "--quiet", str(checkout), str(clone))
     listed = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in set(_git(clone, "ls-files", "-z").split("\0")) - {""}:
@@ -56,6 +61,7 @@ def fill(checkout: Path, clone: Path) -> None:
         if source.exists() or source.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
+    (clone / "dvc.lock").unlink(missing_ok=True)
 
 
 def set_profile(params: Path, profile: str) -> None:
