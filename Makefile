@@ -5,8 +5,9 @@
 MAKEFLAGS += --no-print-directory
 unexport PYTHONPATH PYTHONHOME
 
-# Every command runs in .venv, whatever is active outside.
-VENV = PATH="$$(pwd -P)/.venv/bin:$$PATH"
+# Every command runs in .venv, whatever is active outside. What runs long takes the place of its
+# shell (exec), so that it gets the SIGTERM that make gets.
+VENV = env PATH="$$(pwd -P)/.venv/bin:$$PATH"
 PIP = PIP_USER=0 .venv/bin/python -m pip install -qq --no-input --disable-pip-version-check
 
 ##@ Run and read
@@ -21,7 +22,7 @@ help: ## List the targets
 reproduce: .git setup ## Regenerate every result, figure and table, and the paper, from raw data
 ##+ STAGE=train_td3       only this stage and what it needs
 	@$(VENV) python -m griddispatch.pipeline.preflight
-	@$(VENV) python -m griddispatch.pipeline.schedule $(STAGE) || { $(VENV) python -m griddispatch.pipeline.preflight; exit 1; }
+	@exec $(VENV) python -m griddispatch.pipeline.schedule $(STAGE)
 	@$(VENV) python -m griddispatch.pipeline.summary
 
 lab: setup ## Open the notebooks in JupyterLab; it saves them without outputs
@@ -39,21 +40,21 @@ test: .git setup ## Check style and types, run the tests, run the whole pipeline
 	@$(VENV) python -m ruff format --check .
 	@$(VENV) python -m mypy src
 	@$(VENV) python -m pytest
-	@$(VENV) python -m griddispatch.pipeline.smoke
+	@exec $(VENV) python -m griddispatch.pipeline.smoke
 
 smoke: .git setup ## Run the whole pipeline at its smallest size, in a temporary clone
-	@$(VENV) python -m griddispatch.pipeline.smoke
+	@exec $(VENV) python -m griddispatch.pipeline.smoke
 
 PROFILE ?= smoke
 verify: .git setup ## Run it again in a clone, smallest size; compare what no size changes
 ##+ PROFILE=reduced       the published size: compare every published number
-	@$(VENV) python -m griddispatch.pipeline.verify --profile $(PROFILE)
+	@exec $(VENV) python -m griddispatch.pipeline.verify --profile $(PROFILE)
 
 lab-test: setup ## Open every notebook in JupyterLab in a real browser and run all its cells
 	@$(VENV) python -m pytest tests/test_laboratory.py -m ""
 
 faults: .git setup ## Kill a run ten times at random moments and compare how it ends
-	@$(VENV) python -m griddispatch.pipeline.faults
+	@exec $(VENV) python -m griddispatch.pipeline.faults
 
 ##@ Work on it
 
@@ -72,7 +73,8 @@ clean: ## Remove finished cells, executed notebooks, site, trials (results and .
 
 LOCKS := requirements.lock requirements-systems.lock requirements-tools.lock
 # .venv is made anew, or brought up to date, when its note of what it holds is not the lock of today.
-# The note also names the folder, because a copied or moved .venv would run the code of the old one.
+# The note is taken away while packages are installed, so that an interrupted update is seen, too.
+# It also names the folder, because a copied or moved .venv would run the code of the old one.
 # 3.11.5 is the oldest that every pinned package takes (tests/test_docs.py compares).
 setup: ## Create .venv from the lock files (the other targets do this when it is needed)
 ##+ PYTHON=/path/python   with this Python 3.11
@@ -90,6 +92,7 @@ setup: ## Create .venv from the lock files (the other targets do this when it is
 	    fi; \
 	    "$$python" -m venv --clear .venv || exit 1; \
 	fi; \
+	rm -f .venv/installed; \
 	echo "Installing $$(cat $(LOCKS) | grep -c '^[^#]') pinned packages into .venv" \
 	    "(once; some minutes) ..."; \
 	$(PIP) $(LOCKS:%=-r %) && $(PIP) --no-index --no-deps --no-build-isolation -e . \

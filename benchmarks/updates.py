@@ -1,7 +1,8 @@
 """Time of a gradient update of each learner, and of stable-baselines3's own beside it.
 
-    pip install "griddispatch[sb3]"
-    python benchmarks/updates.py [--data data] [--out results/timings]
+    .venv/bin/python benchmarks/updates.py [--data data] [--out results/timings]
+
+stable-baselines3 is one of the pinned packages that `make setup` installs into .venv.
 
 An update is all that the algorithm does between two batches: drawing one from the memory (PPO: from
 a rollout), critic, actor (TD3: at every second), temperature, targets. Ours trains five agents in
@@ -102,8 +103,8 @@ def single(
         from stable_baselines3.common.logger import Logger
     except ImportError as error:
         raise InputError(
-            "stable-baselines3 is not installed; it is needed for this comparison only: "
-            'pip install "griddispatch[sb3]"'
+            "stable-baselines3 is not installed here; `make setup` installs it into .venv, so run "
+            "this with .venv/bin/python"
         ) from error
     import gymnasium
     import numpy as np

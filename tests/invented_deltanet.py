@@ -33,13 +33,13 @@ SUMMARY = {
             ("RegD", 0.01, 1.017),
             ("RegD", 0.8, 1.487),
             ("RegA", 0.01, 1.257),
+            ("RegA", 0.005, 1.173),
         )
     ],
     "claims": {
         "no_violations": {"holds": True, "value": 0, "setpoints": 450_003},
-        "tracks_better": {"holds": False},
-        "moves_cheaper": {"holds": True},
     },
+    "hours_beaten": [],
 }
 
 

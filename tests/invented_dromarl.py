@@ -45,19 +45,14 @@ SUMMARY = {
     "claims": {
         "near_equilibrium": {"holds": True, "value": 0.00233, "reach": 0.003},
         "near_bound": {"holds": True, "value": 7.7, "low": 6.9, "high": 8.3},
-        "balanced": {"holds": False, "value": 98.7},
-        "balanced_shifted": {"holds": True, "value": 95.9},
         "balanced_swings": {"holds": True, "value": 97.1},
-        "robust_tail": {"holds": True, "value": 13.3, "low": 9.1, "high": 17.7},
-        "world_model": {"holds": True, "value": 7.3, "low": 5.9, "high": 8.7},
-        "beats_margin_rule": {"holds": False, "value": -0.3, "low": -2.1, "high": 1.7},
         "inertia_known": {"holds": False, "value": 0.013, "low": -0.091, "high": 0.117},
-        "no_violations": {"holds": True, "value": 0.0},
         "bound_holds": {"holds": True, "value": 0.0},
-        "part_world_model": {"holds": False, "value": 0.3, "low": -1.1, "high": 1.7},
-        "part_robust_critic": {"holds": True, "value": 13.3, "low": 9.1, "high": 17.7},
-        "part_inertia": {"holds": False, "value": 0.1, "low": -0.9, "high": 1.3},
-        "part_uncertainty": {"holds": True, "value": 3.7, "low": 1.1, "high": 6.1},
+    },
+    "intervals": {
+        "balanced": {"value": 98.7, "low": 97.3, "high": 99.1},
+        "balanced_shifted": {"value": 95.9, "low": 95.3, "high": 96.1},
+        "balanced_above_rule": {"value": -1.3, "low": -1.9, "high": -0.7},
     },
 }
 

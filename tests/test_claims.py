@@ -122,6 +122,16 @@ def test_ratios_are_taken_where_a_column_is_the_same(results: Results) -> None:
     assert found(results, **slow, take="largest").value == 30
 
 
+def test_rows_with_the_same_partner_all_count(tmp_path: Path) -> None:
+    lines = ("none,1,70", "1 year,1,80", "5 years,1,90", "none,2,60", "1 year,2,63")
+    text = "\n".join(("augmented,primary,share", *lines))
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    without = {"file": "x.csv", "where": {"augmented": "none"}, "value": "share"}
+    augmented = {**without, "where": {"augmented": ["1 year", "5 years"]}}
+    pairs = {**augmented, "by": "primary", "minus": without, "take": "mean"}
+    assert found(Results(lambda name: tmp_path / name), **pairs).value == (10 + 20 + 3) / 3
+
+
 def test_a_difference_and_a_scale(results: Results) -> None:
     rule = {"file": "x.csv", "where": {"policy": "Rule", "scope": "test"}, "value": "mean"}
     own = {**rule, "where": {"policy": "PPO", "scope": "test"}}
@@ -463,6 +473,26 @@ def test_the_best_has_the_best_value_and_those_beside_it_reach_it(
     for r in table:
         apart = r["high"] < line["low"] if wanted == "largest" else r["low"] > line["high"]
         assert (r["policy"] in also) == (not apart and r["policy"] != line["policy"])
+
+
+PAIRS = """first,second,value,low,high
+Rule,PPO,1.0,0.5,1.5
+Rule,SAC,1.0,-0.5,2.5
+PPO,Rule,9.0,8.0,9.9
+"""
+
+
+def test_who_is_clearly_worse_in_a_pair_is_not_named(tmp_path: Path) -> None:
+    rows = "policy,scope,mean,low,high\nRule,test,95,90,99\nPPO,test,94,89,98\nSAC,test,93,88,97\n"
+    for name, text in {"x.csv": rows, "pairs.csv": PAIRS}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    results = Results(lambda name: tmp_path / name)
+    paired = {"file": "pairs.csv", "value": "value", "low": "low", "high": "high"}
+    use = {**USE, "name": ["policy"]}
+    (alone,) = catalogue(tmp_path, one(), use=[use]).uses
+    (both,) = catalogue(tmp_path, one(), use=[{**use, "paired": paired}]).uses
+    assert best_policy.best(alone, results)["also"] == "PPO; SAC"
+    assert best_policy.best(both, results)["also"] == "SAC"
 
 
 # -- tables and figure --------------------------------------------------------------------

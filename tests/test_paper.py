@@ -661,38 +661,35 @@ def test_who_beats_the_schedule_follows_from_the_intervals(project, points, word
     assert found.count("clearly") == words.count("clearly")
 
 
-@pytest.mark.parametrize(
-    ("points", "verdict"), [(2.5, "reproduced"), (-2.5, "contrary"), (0.5, "not confirmed")]
-)
-def test_the_verdict_on_augmentation_follows_from_the_intervals(project, points, verdict):
-    write_csv(project / "results/rl_adn_augmentation.csv", effects(points))
-    interval = {"value": points, "low": points - 1, "high": points + 1}
-    summary = {**SUMMARY, "augmented_ppo": {"test": interval, "stress": interval}}
-    write_json(project / "results/rl_adn_summary.json", summary)
-    found = on_page(project, "<verdicts>")
-    others = 4  # accuracy and three speeds, all of them reproduced by the invented numbers
-    assert found.count(f'"{verdict}"') == 4 + others * (verdict == "reproduced")
-
-
-@pytest.mark.parametrize(
-    ("hours", "verdict"), [(2.5, "reproduced"), (0.5, "not reproduced"), (1.0, "not reproduced")]
-)
-def test_the_verdict_on_speed_follows_from_the_times(project, hours, verdict):
+@pytest.mark.parametrize("verdict", invented_claims.VERDICTS)
+def test_the_text_says_the_verdict_of_the_table(project, verdict):
+    path = project / "results/claims.csv"
     table = [
-        {**row, "hours": hours if row["backend"] == "pandapower" else row["hours"]}
-        for row in training_times()
+        {**row, "verdict": verdict if row["id"] == "low-cost" else row["verdict"]}
+        for row in read_csv(path)
     ]
-    write_csv(project / "results/timings/training_time.csv", table)
-    found = on_page(project, "<verdicts>")
-    assert found.count('"not reproduced"') == (verdict == "not reproduced")
-
-
-def test_a_step_that_was_not_timed_has_no_verdict(project):
-    assert "not measured" not in on_page(project, "<verdicts>")
-    path = project / "results/timings/table4.csv"
-    table = [{**row, "env_step_us": ""} for row in read_csv(path)]
     write_csv(path, table)
-    assert "not measured" in on_page(project, "<verdicts>")
+    source = """
+    #import "/paper/claims.typ": verdict-of
+    #metadata(repr(verdict-of("low-cost"))) <answer>
+    """
+    said = json.loads(ask(project, source))
+    words = {"not decided": "is not decided", "not comparable": "cannot be compared"}
+    assert words.get(verdict, verdict) in said
+
+
+def test_a_claim_that_the_text_names_must_exist(project):
+    path = project / "results/claims.csv"
+    write_csv(path, [row for row in read_csv(path) if row["id"] != "low-cost"])
+    with pytest.raises(InputError, match="has no claim low-cost"):
+        paper.compile_paper(project)
+
+
+def test_a_step_that_was_not_timed_has_a_dash(project):
+    dashes = on_page(project, "<verdicts>").count("\N{EM DASH}")
+    path = project / "results/timings/table4.csv"
+    write_csv(path, [{**row, "env_step_us": ""} for row in read_csv(path)])
+    assert on_page(project, "<verdicts>").count("\N{EM DASH}") == dashes + 2
 
 
 # -- one paper ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from papermill.exceptions import PapermillExecutionError
 
-from griddispatch.pipeline import clean, notebook, processes, smoke, summary
+from griddispatch.pipeline import clean, notebook, processes, sidecar, smoke, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("requirements.lock", "requirements-systems.lock", "requirements-tools.lock")
@@ -259,6 +259,12 @@ def test_a_fresh_clone_runs_every_stage_and_then_nothing(project: Project, tmp_p
     assert (clone / "dvc.lock").read_bytes() == lock
     assert "Running stage" not in project.python("-m", "dvc", "repro").stdout
     smoke.check(clone)
+    (clone / "results/n.json").unlink()
+    with pytest.raises(smoke.SmokeError, match="^stage second left no results/n.json$"):
+        smoke.check(clone)
+    sidecar.path(clone, "first").unlink()
+    with pytest.raises(smoke.SmokeError, match="^stage first did not run"):
+        smoke.check(clone)
 
 
 def test_the_smoke_clone_holds_the_working_tree(tmp_path: Path) -> None:
@@ -409,6 +415,16 @@ def test_the_environment_is_made_once_and_follows_the_lock(tmp_path: Path) -> No
             lock.write("zzz==1\n")
         setup.make()
         assert setup.steps() == install
+    # An update that breaks off is seen, although the lock is then again that of the note before.
+    python, lock = setup.root / ".venv/bin/python", setup.root / LOCKS[0]
+    whole, before = python.read_text(), lock.read_text()
+    setup.program(python, '[ "$1" = -c ]')
+    lock.write_text(f"{before}yyy==1\n")
+    assert setup.make().returncode != 0
+    lock.write_text(before)
+    setup.program(python, whole)
+    setup.make()
+    assert setup.steps() == install
     shutil.move(setup.root, tmp_path / "moved")
     setup.root = tmp_path / "moved"
     setup.make()

@@ -32,7 +32,12 @@ def test_needs_are_those_of_the_files_and_folders() -> None:
     assert "fetch" in before["data_preparation"]  # a file in a folder that another stage makes
     assert before["deltanet"] == set()
     assert {"train_td3", "optimal_dispatch"} <= before["rl_adn_results"]
-    assert all(name not in read for name, read in before.items())
+
+
+def test_a_stage_does_not_need_itself_for_the_folder_it_writes_into() -> None:
+    own = stages.Stage("own", "own", ("data",), ("data/own.txt",), (), 0.0)
+    other = stages.Stage("other", "other", (), ("data/other.txt",), (), 0.0)
+    assert schedule.needs({"own": own, "other": other}) == {"own": {"other"}, "other": set()}
 
 
 def test_stages_without_need_of_each_other_run_at_the_same_time(tmp_path: Path) -> None:
@@ -64,6 +69,24 @@ def test_a_failure_is_named_and_what_needs_it_is_not_started(tmp_path: Path) -> 
         schedule.reproduce(root, 2, smoke.environment(ROOT))
     assert (root / "good.txt").exists()
     assert not (root / "after.txt").exists()
+
+
+HOLD = """import time, zc.lockfile
+lock = zc.lockfile.LockFile(".dvc/tmp/lock")
+open("held", "w").close()
+time.sleep(4)
+"""
+
+
+def test_a_stage_that_finishes_while_the_lock_is_held_does_not_run_again(tmp_path: Path) -> None:
+    # DVC alone gives up after three seconds, and the finished stage counts as failed.
+    hold = "python hold.py > hold.log 2>&1 & "
+    wait = "for i in $(seq 300); do [ -e held ] && break; sleep 0.1; done; [ -e held ] && "
+    work = {"only": (["seed.txt"], f"echo run >> runs; {hold}{wait}echo only > only.txt")}
+    root = project(tmp_path, work)
+    (root / "hold.py").write_text(HOLD)
+    schedule.reproduce(root, 1, smoke.environment(ROOT))
+    assert (root / "runs").read_text() == "run\n"
 
 
 @pytest.mark.parametrize(

@@ -483,6 +483,26 @@ def test_a_fault_leaves_the_last_site_as_it_is_and_the_next_has_the_same_bytes(b
     assert not (built / "build/staging/site").exists()
 
 
+def test_a_site_that_cannot_be_moved_into_place_leaves_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, place, last = (tmp_path / name for name in ("made", "place", "last"))
+    for folder in (made, place):
+        folder.mkdir()
+        (folder / "index.html").write_text(folder.name)
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self == made:
+            raise PermissionError
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        site._publish(made, place, last)
+    assert (place / "index.html").read_text() == "place"
+
+
 class Parsed(html.parser.HTMLParser):
     """What a page links to, what it shows, and which places it has."""
 

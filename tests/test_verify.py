@@ -12,6 +12,7 @@ import yaml
 from griddispatch.errors import InputError
 from griddispatch.pipeline import smoke, stages, verify, verify_paper, verify_tolerances
 from griddispatch.pipeline.verify_files import read_sheet
+from griddispatch.pipeline.verify_outcome import FAR, Outcome, compare_widths
 from griddispatch.pipeline.verify_tolerances import Tolerance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,10 @@ files:
     fixed: [policy]
     kinds: {verdict: exact, "*": learned}
   results/played.csv: {rows: [policy, seed, day], pool: [day, seed], kinds: {"*": learned}}
+  results/claims.csv:
+    rows: [id]
+    interval: ours
+    kinds: {ours_text: words, reason: words, "*": learned}
   results/summary.json: {kinds: {claims.*.holds: exact, "*": learned}}
   results/timings/*: time
   paper/tables/*: table
@@ -49,7 +54,8 @@ LIB = """
 """
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">'
-    '<path id="p{0}" d="M 1.5 {0} L 4 7"/></svg>\n'
+    '<path id="p{0}" d="M 1.5 {0} L 4 7" style="stroke: #1f77b4; stroke-width: 0.6; opacity: 0.5"/>'
+    '<use href="#p{0}"/></svg>\n'
 )
 TABLE = "| Policy | Captured |\n| --- | ---: |\n| A | 9.5 \\[8.8, 10.2\\] |\n| B | \u22124.2 |\n"
 PLAYED = [(p, s, d) for p in "AB" for s in range(3) for d in range(4)]
@@ -63,7 +69,10 @@ FILES = {
     "results/summary.json": json.dumps(
         {"claims": {"better": {"value": 3.1, "low": 2.0, "high": 4.2, "holds": True}}}
     ),
-    "results/timings/learn.json": json.dumps({"seconds": 12.5}),
+    "results/timings/learn.json": json.dumps({"seconds": 12.5, "rows": [{"ms": 1.5}]}),
+    "results/timings/claims.csv": "id,ours,low\nfast,12.5,\n",
+    "results/claims.csv": "id,ours,low,high,ours_text,reason\n"
+    'better,3.1,2.0,4.2,"3.1 [2.0, 4.2]",It is 3.1 times as much.\n',
     "paper/tables/scores.md": TABLE,
     "figures/drawn.svg": SVG.format(2),
     "paper/paper.pdf": "PDF",
@@ -121,8 +130,8 @@ def problems(project: Path, made: Path, profile: str = "reduced") -> dict[str, l
 def test_what_is_made_again_alike_passes(project: Path, made: Path) -> None:
     report = verify.verify(project, made, "reduced")
     assert not report.failed
-    # 3 facts, 3 days, 12 scores, 24 rewards, 4 of the claim, 2 of the table, 1 drawing
-    assert report.compared == 49
+    # 3 facts, 3 days, 12 scores, 24 rewards, 4 and 5 of the claim, 2 of the table, 1 drawing
+    assert report.compared == 54
     assert [(f.name, f.label) for f in report.floats] == [
         ("Table 1", "scores"),
         ("Figure 1", "drawn"),
@@ -143,7 +152,13 @@ PLANTED = {
     "a table": ("paper/tables/scores.md", "9.5", "9.6"),
     "a sign in a table": ("paper/tables/scores.md", "\u22124.2", "4.2"),
     "a word in a table": ("paper/tables/scores.md", "| B", "| C"),
-    "a drawing": ("figures/drawn.svg", "7", "8"),
+    "a drawing": ("figures/drawn.svg", "L 4 7", "L 4 8"),
+    "a colour": ("figures/drawn.svg", "#1f77b4", "#ff7f0e"),
+    "a colour of digits": ("figures/drawn.svg", "#1f77b4", "#123456"),
+    "an opacity": ("figures/drawn.svg", "opacity: 0.5", "opacity: 0.6"),
+    "the width of a line": ("figures/drawn.svg", "stroke-width: 0.6", "stroke-width: 0.9"),
+    "a sentence": ("results/claims.csv", "times as much", "times as little"),
+    "an end of the interval of a claim": ("results/claims.csv", "4.2,", "4.3,"),
     "a missing row": ("results/days.csv", "2020-09-02,31.2\n", ""),
     "a row too many": ("results/days.csv", "2020-09-02", "2020-09-04,1.0\n2020-09-02"),
     "a missing column": ("results/days.csv", "profit", "gain"),
@@ -151,6 +166,9 @@ PLANTED = {
     "an empty cell": ("results/played.csv", "A,1,2,21.5", "A,1,2,"),
     "NaN in a JSON file": ("results/summary.json", "3.1", "NaN"),
     "no time": ("results/timings/learn.json", "12.5", "NaN"),
+    "no time in a CSV": ("results/timings/claims.csv", "12.5", "nan"),
+    "another time": ("results/timings/learn.json", "seconds", "minutes"),
+    "a time too few": ("results/timings/learn.json", ', "rows": [{"ms": 1.5}]', ""),
 }
 
 
@@ -160,6 +178,27 @@ def test_a_planted_number_is_found(project: Path, made: Path, which: str, where:
     name, old, new = PLANTED[which]
     edit(project if where == "published" else made, name, old, new)
     assert list(problems(project, made)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("results/timings/learn.json", "12.5", "null"),
+        ("results/timings/learn.json", '[{"ms": 1.5}]', "[]"),
+        ("results/timings/claims.csv", "12.5", ""),
+    ],
+)
+def test_a_time_that_is_not_made_again_is_found(
+    project: Path, made: Path, name: str, old: str, new: str
+) -> None:
+    edit(made, name, old, new)
+    assert list(problems(project, made)) == [name]
+
+
+def test_a_drawing_may_name_its_parts_otherwise(project: Path, made: Path) -> None:
+    edit(made, "figures/drawn.svg", 'id="p2"', 'id="q7"')
+    edit(made, "figures/drawn.svg", '"#p2"', '"#q7"')
+    assert problems(project, made) == {}
 
 
 def test_a_difference_is_told_where_it_shows(project: Path, made: Path) -> None:
@@ -188,13 +227,18 @@ def learned_anew(folder: Path, shift: float) -> None:
         ends = (mean + shift - wide, mean + shift, mean + shift + wide)
         scores.append(f"{policy},{ends[1]:.6g},{ends[0]:.6g},{ends[2]:.6g},{verdict}")
     rows = [f"{p},{s},{d},{10 * d + s + 0.5 + shift * (s - 0.9):.6g}" for p, s, d in PLAYED]
-    claim = {"value": 3.1 + shift, "low": 2.0 + shift, "high": 4.2 + shift, "holds": True}
+    ours = {"value": 3.1 + shift, "low": 2.0 + shift, "high": 4.2 + shift}
+    claim = {**ours, "holds": True}
+    printed = "{value:.1f} [{low:.1f}, {high:.1f}]".format(**ours)
+    line = "better,{value:.6g},{low:.6g},{high:.6g},".format(**ours)
+    line += f'"{printed}",It is {ours["value"]:.1f} times as much.'
     write(
         folder,
         {
             "results/scores.csv": "\n".join(scores) + "\n",
             "results/played.csv": "\n".join(["policy,seed,day,reward", *rows]) + "\n",
             "results/summary.json": json.dumps({"claims": {"better": claim}}),
+            "results/claims.csv": f"id,ours,low,high,ours_text,reason\n{line}\n",
             "paper/tables/scores.md": TABLE.replace("9.5 \\[8.8, 10.2", "9.8 \\[9.1, 10.5"),
             "figures/drawn.svg": SVG.format(3),
         },
@@ -222,6 +266,68 @@ def test_another_value_in_one_row_is_found_among_numbers_learned_anew(
     learned_anew(made, 0.3)
     edit(made, "results/scores.csv", "9.8,9.1,10.5", "-9.8,-10.5,-9.1")
     assert list(problems(project, made)) == ["results/scores.csv"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "why"),
+    [
+        ("9.53,9.67", "are outside their intervals"),
+        ("2.6,16.6", "are outside their intervals"),
+        ("9.59,9.61", "more than 25 times as wide as the other"),
+    ],
+)
+def test_an_interval_of_another_width_is_found_among_numbers_learned_anew(
+    project: Path, made: Path, ends: str, why: str
+) -> None:
+    # Too narrow or too wide: the numbers and the ends still lie close enough.
+    learned_anew(made, 0.1)
+    edit(made, "results/scores.csv", "8.9,10.3", ends)
+    found = problems(project, made)
+    assert list(found) == ["results/scores.csv"]
+    assert why in found.popitem()[1][0]
+
+
+def test_a_printed_interval_of_another_width_is_found(project: Path, made: Path) -> None:
+    learned_anew(made, 0.3)
+    edit(made, "paper/tables/scores.md", "9.1, 10.5", "2.8, 16.8")
+    assert list(problems(project, made)) == ["paper/tables/scores.md"]
+
+
+def test_widths_that_differ_by_rounding_only_agree() -> None:
+    outcome = Outcome("x")
+    assert compare_widths(outcome, "a", (1.0, 1.0), (0.9, 1.1), 0.1) == 0
+    assert compare_widths(outcome, "a", (0.0, 0.0), (0.0, 0.8), 0.1) == FAR  # no event, one event
+    assert compare_widths(outcome, "a", (1.0, 1.2), (0.5, 1.4), 0.0) == 0
+    assert outcome.problems == []
+    assert compare_widths(outcome, "a", (1.0, 1.2), (0.5, 1.6), 0.0) == FAR
+    assert outcome.problems == []
+    assert compare_widths(outcome, "a", (1.0, 1.2), (0.0, 5.2), 0.0) == FAR
+    assert len(outcome.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "ends"),
+    [
+        ("gain", (1.0, 3.0)),
+        ("gain_low", (1.0, 3.0)),
+        ("share", (4.0, 6.0)),
+        ("share high", (4.0, 6.0)),
+        ("reached", (8.0, 9.0)),
+        ("reached_ci_high", (8.0, 9.0)),
+        ("reached_low", (7.0, 9.5)),
+        ("alone", None),
+    ],
+)
+def test_the_interval_of_a_column_is_found_by_its_name(
+    tmp_path: Path, column: str, ends: tuple[float, float] | None
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(
+        "gain,gain_low,gain_high,share,share low,share high,reached,reached_low,reached_high,"
+        "reached_ci_low,reached_ci_high,alone\n2,1,3,5,4,6,8.5,7,9.5,8,9,1\n"
+    )
+    sheet = read_sheet(file, verify_tolerances.Rule("a.csv"))
+    assert sheet.values[f"line 2: {column}"].ends == ends
 
 
 def test_rounding_and_solver_noise_is_no_difference(project: Path, made: Path) -> None:
@@ -315,8 +421,8 @@ def test_the_whole_leaves_the_project_as_it_was(
     before = contents(repository)
     assert verify.main(["--profile", "reduced"]) == 0
     told = capsys.readouterr().out
-    assert "9 files" in told
-    assert "49 numbers" in told
+    assert "11 files" in told
+    assert "54 numbers" in told
     assert contents(repository) == before
     assert (repository / verify.REPORT).is_file()
     assert " " in str(clones[0])
@@ -351,6 +457,27 @@ def test_an_interrupted_run_goes_on(repository: Path, monkeypatch: pytest.Monkey
     assert clones[2] != clones[0]
     assert not clones[0].exists()
     assert not clones[2].exists()
+
+
+def test_a_comparison_that_breaks_off_keeps_the_finished_run(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clones = []
+
+    def reproduce(clone: Path) -> None:
+        clones.append(clone)
+        write(clone, {**FILES, "results/days.csv": "date,profit\n1,2,3\n"})
+
+    monkeypatch.setattr(smoke, "reproduce", reproduce)
+    for _ in range(2):
+        assert verify.main(["--profile", "reduced"]) == 1
+        told = capsys.readouterr().err
+        assert "compare it with: python -m griddispatch.pipeline.verify --profile reduced" in told
+        assert f"--made '{clones[0]}'" in told
+        assert "line 2: 3 cells under 2 columns" in told
+    assert clones[1] == clones[0]
+    assert (clones[0] / "results/facts.json").exists()
+    shutil.rmtree(clones[0].parent)
 
 
 def rules_error(project: Path, old: str, new: str) -> str:

@@ -19,7 +19,8 @@ from torch import Tensor
 from griddispatch.agents.cvar_td3 import TD3, bytes_each
 from griddispatch.agents.cvar_td3_config import CVaRTD3Config
 from griddispatch.agents.microgrid_policy import StackedPolicy
-from griddispatch.envs.microgrid import Microgrid
+from griddispatch.envs.microgrid import ACTIONS, Microgrid
+from griddispatch.envs.microgrid_observation import published_observation
 from griddispatch.envs.microgrid_reward import Index, PublishedReward
 from griddispatch.errors import InputError
 
@@ -67,6 +68,12 @@ def milliseconds(env: Microgrid, config: CVaRTD3Config, repeats: int = 200) -> T
 def memory_bytes(transitions: int, env: Microgrid, config: CVaRTD3Config) -> int:
     """Bytes of a replay memory of so many transitions; the source says 100 MB for a million."""
     return transitions * bytes_each(env, config)
+
+
+def published_bytes(transitions: int, env: Microgrid) -> int:
+    """The same of the published transition: state, action, reward, next state and end as float32."""
+    state = published_observation(env, env.reset()).shape[1]
+    return 4 * transitions * (2 * state + ACTIONS + 2)
 
 
 def penalty_gradient(

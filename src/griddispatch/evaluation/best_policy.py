@@ -1,4 +1,4 @@
-"""The best policy of a situation, and those not clearly worse, by the intervals in results/."""
+"""The best policy of a situation, and those whose intervals reach it, by what is in results/."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +33,8 @@ class Use:
     """What the value is, with its unit."""
     without: Mapping[str, Any] = field(default_factory=dict)
     """Rows to leave out, by column: bounds, and what nobody would run."""
+    paired: Selector | None = None
+    """Paired differences, columns first and second; with a low above zero the first is better."""
 
 
 def to_use(content: Any, system: str, place: str) -> Use:
@@ -42,6 +44,8 @@ def to_use(content: Any, system: str, place: str) -> Use:
     made = {"system": system, **content}
     if "rows" in made:
         made["rows"] = to_selector(made["rows"], f"{place}, rows")
+    if "paired" in made:
+        made["paired"] = to_selector(made["paired"], f"{place}, paired")
     use: Use = build(Use, made, place)
     if use.best not in ("largest", "smallest") or not (use.rows.low and use.rows.high):
         raise InputError(f"{place}: best is largest or smallest, and rows name low and high")
@@ -49,14 +53,15 @@ def to_use(content: Any, system: str, place: str) -> Use:
 
 
 def best(use: Use, results: Results) -> dict[str, Any]:
-    """The best policy in a situation, and those that are not clearly worse.
+    """The policy with the best mean in a situation, and those that may be as good.
 
     Returns
     -------
     line
         system, when, policy, metric, value, low, high; and also, the policies whose intervals
-        overlap that of the best one. Overlap is a cautious test: it may call a paired difference
-        unclear that is clear.
+        overlap that of the best one, without those that are clearly worse in a paired difference.
+        Where there is none, one that is named may be clearly worse: policies play the same days,
+        so that a paired difference is sharper than two intervals.
 
     Raises
     ------
@@ -75,7 +80,8 @@ def best(use: Use, results: Results) -> dict[str, Any]:
     sign = 1 if use.best == "largest" else -1
     found.sort(key=lambda pair: -sign * pair[1].value)
     name, top = found[0]
-    also = [who for who, it in found[1:] if _reaches(it, top, sign)]
+    worse = _beaten_by(name, use, results, place)
+    also = [who for who, it in found[1:] if who not in worse and _reaches(it, top, sign)]
     interval = {"value": top.value, "low": top.low, "high": top.high}
     line = {"system": use.system, "when": use.when, "policy": name, "metric": use.metric}
     return {**line, **interval, "also": "; ".join(also)}
@@ -84,6 +90,17 @@ def best(use: Use, results: Results) -> dict[str, Any]:
 def _named(row: Mapping[str, Any], columns: Sequence[str], place: str) -> str:
     parts = (str(inside(row, column, place)) for column in columns)
     return ", ".join(part for part in parts if part)
+
+
+def _beaten_by(name: str, use: Use, results: Results, place: str) -> set[str]:
+    """Policies than which the named one is clearly better in a paired difference."""
+    if use.paired is None:
+        return set()
+    rows = [
+        row for row in results.rows(use.paired, place) if str(inside(row, "first", place)) == name
+    ]
+    clear = (row for row in rows if (results.number(row, use.paired, place).low or 0) > 0)
+    return {str(inside(row, "second", place)) for row in clear}
 
 
 def _reaches(other: Found, top: Found, sign: int) -> bool:

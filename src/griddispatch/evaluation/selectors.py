@@ -8,7 +8,8 @@ A selector is a map
                                   star at the end of a text any ending
     take: largest                 of several rows; without it there must be one
     value: mean                   column, or dotted key of a JSON file; beside it low, high, holds
-    by: network                   with per or minus: rows are combined where this column is the same
+    by: network                   with per or minus: each row is combined with the row where this
+                                  column is the same
     per: {...}, minus: {...}      a selector to divide by, or to subtract
     scale: 100                    factor of the result
 
@@ -184,17 +185,18 @@ class Results:
                 f"{place}: {selector.file} has {len(rows)} such rows; narrow where, or add take"
             )
         at = f"{place}: {selector.file}"
-        values = {
-            str(inside(row, selector.by, at)) if selector.by else str(k): _number(
-                inside(row, selector.value, at), f"{at}, {selector.value}"
-            )
-            for k, row in enumerate(rows)
-        }
+        values = [
+            _number(inside(row, selector.value, at), f"{at}, {selector.value}") for row in rows
+        ]
         if selector.by:
-            values = self._combined(selector, values, place)
-        value = TAKES[selector.take or "smallest"](list(values.values()))
+            names = [str(inside(row, selector.by, at)) for row in rows]
+            values = [
+                self._combined(selector, value, {selector.by: name}, place)
+                for value, name in zip(values, names, strict=True)
+            ]
+        value = TAKES[selector.take or "smallest"](values)
         if not selector.by:
-            value = self._combined(selector, {"": value}, place)[""]
+            value = self._combined(selector, value, {}, place)
         found = self.number(rows[0], selector, place) if len(rows) == 1 else Found(value)
         return found._replace(value=selector.scale * value)
 
@@ -213,24 +215,21 @@ class Results:
         return Found(value, low, high, holds)
 
     def _combined(
-        self, selector: Selector, values: Mapping[str, float], place: str
-    ) -> dict[str, float]:
-        """Each value divided by, or less, that of the other selector."""
-        made = dict(values)
+        self, selector: Selector, value: float, same: Mapping[str, str], place: str
+    ) -> float:
+        """A value divided by, or less, that of the other selector where columns are the same."""
         for key, operate in (("per", lambda a, b: a / b), ("minus", lambda a, b: a - b)):
             other: Selector | None = getattr(selector, key)
             if other is None:
                 continue
-            for name, value in made.items():
-                where = {**other.where, selector.by: name} if selector.by else other.where
-                narrowed = Selector(**{**vars(other), "where": where})
-                second = self.look_up(narrowed, f"{place}, {key}").value
-                if key == "per" and second == 0:
-                    raise InputError(
-                        f"{place}, {key}: {other.file}, {other.value} is 0; choose another"
-                    )
-                made[name] = operate(value, second)
-        return made
+            narrowed = Selector(**{**vars(other), "where": {**other.where, **same}})
+            second = self.look_up(narrowed, f"{place}, {key}").value
+            if key == "per" and second == 0:
+                raise InputError(
+                    f"{place}, {key}: {other.file}, {other.value} is 0; choose another"
+                )
+            value = operate(value, second)
+        return value
 
     def range_of(self, bound: Range | Selector | None, place: str) -> Range | None:
         """A bound as numbers; a JSON key may hold a pair."""

@@ -99,15 +99,13 @@ def disturbed(clone: Path, first: Path, plans: Sequence[Plan], only: Sequence[st
             if not there:
                 _say(f"the run was over before kill {number}")
                 break
-            place, alive = attempt.end(aim.signal)
+            ended = attempt.end(aim.signal)
         finally:
             attempt.close()
         _taken_up(report, attempt)
-        report.blows.append(_look(clone, aim, place, alive, contents(clone, order)))
-        left = total - aim.moment + 15 * (len(plans) - number + 1)
-        _say(
-            f"kill {number} of {len(plans)} ({aim.signal}): {place}; about {left / 60:.0f} min left"
-        )
+        report.blows.append(_look(clone, aim, ended, contents(clone, order)))
+        left = (total - aim.moment + 15 * (len(plans) - number + 1)) / 60
+        _say(f"kill {number} of {len(plans)} ({aim.signal}): {ended[0]}; about {left:.0f} min left")
     attempt = Attempt(clone, only)
     try:
         if attempt.wait() != 0:
@@ -134,14 +132,13 @@ def contents(clone: Path, order: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _look(clone: Path, aim: Plan, place: str, alive: int, seen: dict[str, str]) -> Blow:
-    """Return what a kill has left."""
+def _look(clone: Path, aim: Plan, ended: tuple[str, int, float], seen: dict[str, str]) -> Blow:
+    """Return what a kill has left; `ended` is what `Attempt.end` returned."""
     lock = clone / preflight.LOCK
     return Blow(
         aim.moment,
         aim.signal,
-        place,
-        alive,
+        *ended,
         cells=len(_cells(clone)),
         staged=len(_files(clone / paths.STAGING)),
         lock_whole=not lock.exists() or preflight.is_whole(lock.read_bytes()),
@@ -150,9 +147,8 @@ def _look(clone: Path, aim: Plan, place: str, alive: int, seen: dict[str, str]) 
 
 
 def _taken_up(report: Report, attempt: Attempt) -> None:
-    """Note at the last kill that the run went on after it, and with how many finished cells."""
+    """Note at the last kill with how many finished cells the run went on."""
     if report.blows:
-        report.blows[-1].resumed = True
         report.blows[-1].taken_up = attempt.kept()
 
 

@@ -17,6 +17,7 @@ from griddispatch.pipeline.verify_tolerances import MADE, TIME, Rules
 FOLDER = "build/faults"
 MEASURED = "measured"  # the content of a file that holds only measured times, or is drawn from some
 UNREADABLE = "unreadable"
+SLOW = 10.0  # seconds in which every process of a killed run must be gone
 _COMPARED = ("results", "figures", "paper", "data")
 
 
@@ -31,6 +32,8 @@ class Blow:
     """Where in the pipeline it fell."""
     alive: int
     """Processes that went on in the background and had to be ended one by one."""
+    seconds: float
+    """Time from the signal until the last of its processes was gone."""
     cells: int
     """Finished cells in the store."""
     staged: int
@@ -39,8 +42,6 @@ class Blow:
     """Whether dvc.lock was written to its end."""
     seen: dict[str, str] = field(default_factory=dict)
     """The outputs that were there, each with its content; see `content`."""
-    resumed: bool = False
-    """Whether the next start went on, with nothing done in between."""
     taken_up: int = 0
     """Finished cells that the next start did not compute again."""
     half_written: list[str] = field(default_factory=list)
@@ -90,10 +91,10 @@ class Report:
         for number, blow in enumerate(self.blows, start=1):
             if blow.alive:
                 found.append(f"kill {number}: {blow.alive} processes went on")
+            elif blow.seconds > SLOW:
+                found.append(f"kill {number}: the last process was gone after {blow.seconds:.0f} s")
             if blow.half_written:
                 found.append(f"kill {number}: half-written: {', '.join(blow.half_written)}")
-            if not blow.resumed:
-                found.append(f"kill {number}: the run did not go on")
         found += [f"{name} is another than in the undisturbed run" for name in self.different]
         if self.staged:
             found.append(f"{self.staged} files are left in the staging folders")
@@ -149,13 +150,13 @@ def table(report: Report) -> pd.DataFrame:
             "signal": blow.signal,
             "stage": blow.place,
             "processes_left": blow.alive,
+            "gone_after_s": round(blow.seconds, 1),
             "staged_files": blow.staged,
             "dvc_lock": "whole" if blow.lock_whole else "cut off, mended",
             "outputs_there": len(blow.seen),
             "half_written": len(blow.half_written),
             "cells_kept": blow.cells,
             "cells_taken_up": blow.taken_up,
-            "resumed": "yes" if blow.resumed else "no",
         }
         for number, blow in enumerate(report.blows, start=1)
     )

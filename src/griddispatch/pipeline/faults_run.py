@@ -16,8 +16,9 @@ import psutil
 
 from griddispatch.pipeline import smoke
 
-_PATIENCE = 60.0  # seconds in which an ended run must be gone
+_PATIENCE = 60.0  # seconds after which what is left of an ended run is killed, process by process
 _STAGE = re.compile(r"Running stage '([^']+)'")
+_AT_WORK = re.compile(r"griddispatch\.pipeline\.(notebook|module)\b")
 _KEPT = re.compile(r": (\d+) of \d+ cells were finished before")
 
 
@@ -87,22 +88,26 @@ class Attempt:
         last = max(self.begun, key=lambda name: self.begun[name], default="")
         if not last:
             return "before the first stage"
-        runs = any("griddispatch.pipeline." in _command(process) for process in processes)
+        runs = any(_AT_WORK.search(_command(process)) for process in processes)
         return last if runs else f"DVC, after {last}"
 
-    def end(self, name: str) -> tuple[str, int]:
-        """Send a signal to the whole group; return where it fell and how many processes stayed."""
+    def end(self, name: str) -> tuple[str, int, float]:
+        """Send a signal to the whole group.
+
+        Returns where it fell, how many processes stayed, and the seconds until the last was gone.
+        """
         processes = self.processes()
         place = self.place(processes)
+        sent = time.monotonic()
         os.killpg(self.process.pid, getattr(signal, f"SIG{name}"))
-        deadline = time.monotonic() + _PATIENCE
-        while (alive := [p for p in processes if _runs(p)]) and time.monotonic() < deadline:
+        while (alive := [p for p in processes if _runs(p)]) and time.monotonic() < sent + _PATIENCE:
             self.process.poll()
             time.sleep(0.1)
+        seconds = time.monotonic() - sent
         for process in alive:
             process.kill()
         self.wait()
-        return place, len(alive)
+        return place, len(alive), seconds
 
     def close(self) -> None:
         """End what still runs."""

@@ -20,12 +20,9 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from griddispatch.pipeline.processes import Lines
-from griddispatch.pipeline.runner import Job, StageFailedError, run
+from griddispatch.pipeline.runner import TRACEBACK_LINES, Job, StageFailedError, run
 
 EXECUTED = "build/notebooks"
-
-# Of a long traceback, the end says what happened.
-_TRACEBACK_LINES = 20
 
 
 def work(job: Job) -> None:
@@ -111,7 +108,7 @@ def _explain(error: PapermillExecutionError, source: Path, executed: Path) -> st
     message = f"{error.ename}: {error.evalue}"
     if error.ename != "InputError":
         plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", "\n".join(error.traceback))
-        message = "\n".join(plain.strip().splitlines()[-_TRACEBACK_LINES:])
+        message = "\n".join(plain.strip().splitlines()[-TRACEBACK_LINES:])
     return (
         f"{source} failed in the cell {_failing_cell(executed)}:\n"
         + "".join(f"    {line}\n" for line in message.splitlines())

@@ -74,9 +74,10 @@ def keep_lock(root: Path) -> None:
     """Keep a copy of dvc.lock, if it is whole; the runner does this when a stage begins."""
     lock, kept = root / LOCK, root / KEPT
     if not lock.is_file():
+        kept.unlink(missing_ok=True)  # a new begin: what it will not have is not lost
         return
     content = lock.read_bytes()
-    if is_whole(content):
+    if is_whole(content) and not _lost(root, content):
         partial = kept.with_name(f".{kept.name}.{os.getpid()}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -87,20 +88,36 @@ def keep_lock(root: Path) -> None:
 
 
 def is_whole(content: bytes) -> bool:
-    """Return whether a dvc.lock was written to its end."""
+    """Return whether a dvc.lock was written to its end, as far as it can tell itself."""
+    return _recorded(content) is not None
+
+
+def _recorded(content: bytes) -> set[str] | None:
+    """Return the stages of a dvc.lock; None if it breaks off within one."""
     if not content.endswith(b"\n"):
-        return False
+        return None
     try:
-        found = yaml.load(content, Loader=yaml.CSafeLoader)
-        return all({"cmd", "outs"} <= set(entry) for entry in found["stages"].values())
+        found = yaml.load(content, Loader=yaml.CSafeLoader)["stages"]
+        return set(found) if all({"cmd", "outs"} <= set(one) for one in found.values()) else None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return False
+        return None
+
+
+def _lost(root: Path, content: bytes) -> set[str]:
+    """Return the stages of dvc.yaml that only the kept copy knows: a cut at a line's end hides."""
+    kept = root / KEPT
+    known = _recorded(kept.read_bytes()) if kept.is_file() else None
+    return ((known or set()) & set(stages.load(root))) - (_recorded(content) or set())
 
 
 def _mend_lock(root: Path) -> Iterator[str]:
     """Put the kept copy in the place of a damaged dvc.lock."""
     lock, kept = root / LOCK, root / KEPT
-    if not lock.is_file() or is_whole(lock.read_bytes()):
+    if not lock.is_file():
+        kept.unlink(missing_ok=True)
+        return
+    content = lock.read_bytes()
+    if is_whole(content) and not _lost(root, content):
         return
     if not kept.is_file() or not is_whole(kept.read_bytes()):
         raise InputError(

@@ -42,6 +42,8 @@ ENVIRONMENT = {
 # Of a long traceback, the end says what happened.
 TRACEBACK_LINES = 20
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 # What libraries say of a full or closed disk, in a traceback or an exception of their own.
 _DISK_WORDS = {
     "No space left on device": errno.ENOSPC,
@@ -79,7 +81,9 @@ def run(target: str, work: Callable[[Job], None]) -> int:
     work
         Does the work; raises `StageFailedError` with the reason if it does not succeed.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for one in _SIGNALS:
+        signal.signal(one, _interrupt)
+    base = Path()
     try:
         base = paths.root()
         os.chdir(base)
@@ -215,4 +219,8 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _interrupt(*_: object) -> None:
+    # Ctrl-C reaches a stage twice: at once, and from the schedule, which ends what it has started.
+    # The second must not break off the tidying up.
+    for one in _SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt

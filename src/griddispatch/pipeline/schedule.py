@@ -6,32 +6,45 @@ beside each other, each by its own ``dvc repro --single-item``, and share the pr
 at the head of the longest way through the rest begins first. Results do not depend on it.
 
 DVC lets several runs share a project as long as no two write the same file, and locks it for the
-moments in which it reads or writes its own records; a run that meets this lock is started again.
+moments in which it reads or writes its own records; a run that meets this lock waits for it. One
+that meets a file in use has not begun its stage, and is started again.
+
+A signal to this process alone ends everything that it started.
 """
 
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import psutil
+
 from griddispatch.errors import InputError
-from griddispatch.pipeline import config, executors, paths, stages
+from griddispatch.pipeline import config, executors, paths, preflight, stages
 from griddispatch.pipeline.stages import Stage
 
-# What DVC says when another run holds its lock, or a file of the stage, for the moment.
-_BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
+# Without the option a finished stage counts as failed if another run holds the lock for 3 seconds.
+_DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
+
+# What DVC says before a stage begins, when another run uses a file of it for the moment.
+_BUSY = re.compile(r"is busy, it is being blocked by")
 _PAUSE = 0.5  # seconds before another try
 _TRIES = 60
 
 # More stages at once would want more memory, and there are hardly more that do not need each other.
 _AT_ONCE = 4
+
+_PATIENCE = 10.0  # seconds in which a stage that is told to end removes what it has half written
 
 
 class ScheduleError(RuntimeError):
@@ -127,7 +140,8 @@ def reproduce(
 ) -> list[Done]:
     """Bring stages up to date, several at once; return how long each took.
 
-    After a failure no further stage is started, and those that run are waited for.
+    After a failure no further stage is started, and those that run are waited for. After an
+    interruption they are ended, with all processes that they have started.
 
     Parameters
     ----------
@@ -154,31 +168,59 @@ def reproduce(
     finished: list[Done] = []
     running: set[Future[Done]] = set()
     failed: list[Done] = []
+    stopped = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
-        while waiting or running:
-            left = chosen - {done.name for done in finished}
-            ready = [name for name in waiting if not before[name] & left]
-            for name in ready[: 0 if failed else jobs - len(running)]:
-                waiting.remove(name)
-                running.add(pool.submit(_run, root, name, surroundings))
-            if not running:
-                break
-            ended, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                done = future.result()
-                (failed if done.code else finished).append(done)
+        try:
+            while waiting or running:
+                left = chosen - {done.name for done in finished}
+                ready = [name for name in waiting if not before[name] & left]
+                for name in ready[: 0 if failed else jobs - len(running)]:
+                    waiting.remove(name)
+                    running.add(pool.submit(_run, root, name, surroundings, stopped))
+                if not running:
+                    break
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    done = future.result()
+                    (failed if done.code else finished).append(done)
+        except BaseException:
+            stopped.set()
+            _end(running)
+            raise
     if failed:
         told = ", ".join(f"{done.name} (exit code {done.code})" for done in failed)
         raise ScheduleError(f"failed: {told}; not started: {', '.join(waiting) or 'none'}")
     return finished
 
 
-def _run(root: Path, name: str, environment: Mapping[str, str]) -> Done:
-    """Run one stage, again and again while another run of DVC is in the way."""
+def _end(running: Iterable[Future[Done]]) -> None:
+    """End every process below this one; one that does not obey is killed after `_PATIENCE`."""
+    told: set[psutil.Process] = set()
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        # Looked for again and again: a process may just have been started. Told once: a second
+        # signal would fall into the tidying up after the first.
+        for process in set(psutil.Process().children(recursive=True)) - told:
+            told.add(process)
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, alive = psutil.wait_procs(told, timeout=0.2)
+        if not alive and all(future.done() for future in running):
+            return
+        if time.monotonic() > deadline:
+            for process in alive:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+def _run(root: Path, name: str, environment: Mapping[str, str], stopped: threading.Event) -> Done:
+    """Run one stage, again and again while another run of DVC uses one of its files."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", name]
+    command = [*_DVC, "repro", "--single-item", name]
     code = 1
     for _ in range(_TRIES):
+        if stopped.is_set():
+            break
         busy = False
         with subprocess.Popen(
             command,
@@ -195,7 +237,7 @@ def _run(root: Path, name: str, environment: Mapping[str, str]) -> Done:
         code = process.returncode
         if code == 0 or not busy:
             break
-        time.sleep(_PAUSE)
+        stopped.wait(_PAUSE)
     return Done(name, code, time.monotonic() - started)
 
 
@@ -208,7 +250,7 @@ def stale(root: Path, names: Iterable[str]) -> set[str]:
         DVC cannot tell.
     """
     # Of all: for stages by their names, DVC reads the project again for each.
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    command = [*_DVC, "status", "--json"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ScheduleError(f"dvc status failed:\n{done.stderr.strip()}")
@@ -219,6 +261,8 @@ def stale(root: Path, names: Iterable[str]) -> set[str]:
 
 def main(arguments: list[str]) -> int:
     """Bring the named stages, or all, up to date, with what they need."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = 0
     try:
         root = paths.root()
         os.chdir(root)
@@ -233,12 +277,17 @@ def main(arguments: list[str]) -> int:
         kept = f"{len(wanted) - len(todo)} of {len(wanted)} stages are up to date"
         print(f"{kept}; to run: {', '.join(n for n in declared if n in todo) or 'none'}")
         reproduce(root, workers, os.environ, todo)
-    except (InputError, ScheduleError) as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ScheduleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
-        return 130
-    return 0
+        code = 130  # the stages say that they were interrupted
+    if code:
+        preflight.main()  # says so if the disk is full, and mends what DVC has left cut off
+    return code
 
 
 if __name__ == "__main__":

@@ -209,7 +209,12 @@ def _publish(made: Path, place: Path, last: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():
         place.rename(last)
-    made.rename(place)
+    try:
+        made.rename(place)
+    except OSError:
+        if last.exists():
+            last.rename(place)
+        raise
 
 
 def _write(file: Path, text: str) -> None:

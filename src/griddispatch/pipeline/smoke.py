@@ -1,14 +1,15 @@
 """Run the whole pipeline at its smallest size, from a fresh clone: ``make smoke``.
 
 The clone holds what a commit of the working tree would hold: every tracked file as it is now and
-every new file that git does not ignore. It has no cache, no outputs and no records of earlier
-stages, so each stage must run; afterwards every declared output must be there and nothing may be
-left to do.
+every new file that git does not ignore, so also the published outputs. It has no cache and no
+records of earlier stages, so each stage must run; afterwards every declared output must be there
+and nothing may be left to do.
 """
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ class SmokeError(RuntimeError):
 def main() -> int:
     """Clone, run, check; remove the clone after a success, keep and name it after a failure."""
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The space is on purpose: everything must work in such a folder.
     folder = Path(tempfile.mkdtemp(prefix="griddispatch smoke "))
     clone = folder / "clone"
@@ -41,6 +43,9 @@ def main() -> int:
     except (InputError, SmokeError, subprocess.SubprocessError) as error:
         print(f"smoke run failed: {error}\nIt is kept in {folder}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; the clone is kept in {folder}", file=sys.stderr)
+        return 130
     shutil.rmtree(folder)
     print(f"smoke run: every stage ran, in {(time.monotonic() - started) / 60:.1f} minutes")
     return 0

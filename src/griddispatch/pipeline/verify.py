@@ -34,7 +34,7 @@ from griddispatch.pipeline import (
     verify_tolerances,
 )
 from griddispatch.pipeline.records import write_json
-from griddispatch.pipeline.verify_files import compare_sheets, read_sheet
+from griddispatch.pipeline.verify_files import compare_sheets, compare_times, read_sheet
 from griddispatch.pipeline.verify_outcome import OTHER_SIZE, Outcome, settle
 from griddispatch.pipeline.verify_report import Report
 from griddispatch.pipeline.verify_tables import compare_pictures, compare_tables
@@ -128,11 +128,7 @@ def _compare(
     second = read_sheet(made / name, rule) if stage else first
     if rule.whole == TIME:
         outcome.note = outcome.note or "measured times: there, and numbers"
-        if name.endswith(".csv") and first.header != second.header:
-            outcome.differs("columns", first.header, second.header, "has to be equal")
-        for version in (first, second):
-            bad = [p for p, v in version.values.items() if str(v.value).lower() in ("nan", "inf")]
-            outcome.problems += [f"{place}: is no finite number" for place in bad]
+        compare_times(outcome, first, second, same_size=same_size)
         return outcome
     return compare_sheets(name, first, second, rule, rules.tolerances, same_size=same_size)
 
@@ -177,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--made", type=Path, help="a folder in which the pipeline has run")
     parser.add_argument("--record", action="store_true", help="keep the values of a smoke run")
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _main(paths.root(), chosen.profile, chosen.made, record=chosen.record)
     except (InputError, smoke.SmokeError, subprocess.SubprocessError) as error:
@@ -203,17 +199,24 @@ def _main(root: Path, profile: str, made: Path | None, *, record: bool) -> int:
         print(f"running the profile {profile} in {made}", flush=True)
         smoke.reproduce(made)
         smoke.check(made)
-        note.unlink()
     elif config_profile(made) != profile:
         raise InputError(f"{made} has the profile {config_profile(made)!r}, not {profile!r}")
-    if record:
-        file = verify_reference.record(root, made, published(root), rules)
-        print(f"recorded {file.relative_to(root).as_posix()}")
-    report = verify(root, made, profile, reference=root if profile == "smoke" else None)
-    target = root / REPORT
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(verify_report.markdown(report), encoding="utf-8")
+    try:
+        if record:
+            file = verify_reference.record(root, made, published(root), rules)
+            print(f"recorded {file.relative_to(root).as_posix()}")
+        report = verify(root, made, profile, reference=root if profile == "smoke" else None)
+        target = root / REPORT
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(verify_report.markdown(report), encoding="utf-8")
+    except BaseException:
+        if folder is not None:
+            again = f"python -m griddispatch.pipeline.verify --profile {profile} --made '{made}'"
+            print(f"the finished run is kept; compare it with: {again}", file=sys.stderr)
+        raise
     print(verify_report.told(report, REPORT))
+    if folder is not None:
+        note.unlink()
     if report.failed:
         print(f"what was made is kept in {made}", file=sys.stderr)
     elif folder is not None:
@@ -257,10 +260,6 @@ def _own_files(clone: Path) -> Iterator[tuple[str, Path]]:
         name = file.relative_to(clone).as_posix()
         if not name.startswith(".git/"):
             yield name, file
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

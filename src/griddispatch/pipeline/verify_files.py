@@ -16,22 +16,29 @@ from griddispatch.pipeline.verify_outcome import (
     OTHER_SIZE,
     Outcome,
     Pair,
+    compare_widths,
     distance,
     half_width,
     is_number,
     shown,
 )
+from griddispatch.pipeline.verify_tables import words
 from griddispatch.pipeline.verify_tolerances import (
     EXACT,
     LEARNED,
     LONE,
     ROUNDING,
     TIME,
+    WORDS,
     Rule,
     Tolerance,
 )
 
 _USUAL = ("mean", "value", "points")  # columns to which the columns low and high belong
+# How the columns of the interval of any other column end. A plain pair may be a range; then one
+# marked ci is the interval.
+_ENDS = ((" low", " high"), ("_ci_low", "_ci_high"), ("_low", "_high"))
+_LAST_DIGIT = 1e-5  # of a number of six significant digits, at most, as a share of it
 
 
 class Value(NamedTuple):
@@ -123,6 +130,26 @@ def compare_sheets(
     return outcome
 
 
+def compare_times(outcome: Outcome, published: Sheet, made: Sheet, *, same_size: bool) -> None:
+    """Look that measured times are there, and finite; a run of another size measures others."""
+    if outcome.file.endswith(".csv") and published.header != made.header:
+        outcome.differs("columns", published.header, made.header, "has to be equal")
+    if same_size:
+        _compare_rows(outcome, published.values, made.values)
+    for place, value in published.values.items():
+        if _is_wrong(value.value):
+            outcome.problems.append(f"{place}: published {shown(value.value)} is no finite number")
+    for place, value in made.values.items():
+        old = published.values.get(place) if same_size else None
+        lost = old is not None and is_number(old.value) and not is_number(value.value)
+        if lost or _is_wrong(value.value):
+            outcome.problems.append(f"{place}: made {shown(value.value)} is no finite number")
+
+
+def _is_wrong(value: Any) -> bool:
+    return is_number(value) and not math.isfinite(value)
+
+
 def _of_any_size(values: Mapping[str, Value], rule: Rule) -> Mapping[str, Value]:
     """Return the values that do not depend on the size of the pipeline."""
     return {place: value for place, value in values.items() if rule.is_any_size(value.name)}
@@ -167,6 +194,10 @@ class _Judge:
             outcome.same += 1  # a time is never the same: that it is there is all that counts
             if not all(is_number(v) and math.isfinite(v) for v in (a, b)):
                 outcome.differs(place, a, b, "a measured time is a finite number")
+        elif kind == WORDS:
+            outcome.same += a == b
+            if words(str(a)) != words(str(b)):
+                outcome.differs(place, a, b, "has other words")
         elif kind == EXACT or not (is_number(a) and is_number(b)):
             outcome.same += a == b
             if a != b:
@@ -191,7 +222,10 @@ class _Judge:
         if self.tolerances[ROUNDING].agree(a, b):
             return
         if old.ends and new.ends:
+            unit = _LAST_DIGIT * max(map(abs, (*old.ends, *new.ends)))
+            width = compare_widths(outcome, place, old.ends, new.ends, unit)
             far = distance(a, b, half_width(old.ends) + half_width(new.ends))
+            far = max(far, width)
         else:
             far = self._distance(old)
         if math.isnan(far):
@@ -285,19 +319,20 @@ def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _ends(line: Mapping[str, Any], column: str, rule: Rule | None) -> Pair | None:
-    """Return the interval that belongs to a column: "X low" and "X high", or low and high.
+    """Return the interval that belongs to a column X: low and high, or as `_ENDS` says.
 
     An end of an interval has that interval, too: it may move by as much as its middle.
     """
     usual = (rule.interval,) if rule and rule.interval else _USUAL
-    ends = ("low", "high")
-    if column in ends or column in usual:
-        names = ends
-    else:
-        of = column.removesuffix(" low").removesuffix(" high")
-        names = (f"{of} low", f"{of} high")
-    low, high = (_number(line[name]) if name in line else None for name in names)
-    return (low, high) if is_number(low) and is_number(high) else None
+    names = [("low", "high")] if column in ("low", "high", *usual) else []
+    for low, high in _ENDS:
+        of = column.removesuffix(low).removesuffix(high)
+        names.append((of + low, of + high))
+    for pair in names:
+        if all(name in line for name in pair):
+            low, high = (_number(line[name]) for name in pair)
+            return (low, high) if is_number(low) and is_number(high) else None
+    return None
 
 
 def _number(cell: Any) -> Any:

@@ -15,6 +15,10 @@ LONE_SHARE = 0.1
 # one of a hundred cases (normal, equal widths: |d| > 2.8 standard deviations, one in 180), and
 # hardly ever more than twice as far. A stage has thousands of numbers: so many may.
 CHANCE_SHARE, FAR = 0.01, 2.0
+# The intervals of two trainings are of one order of width. One that is more than this many times as
+# wide as the other is left to chance, too; one that is this many times wider again comes from
+# another calculation.
+WIDER = 5.0
 
 
 @dataclass
@@ -85,6 +89,22 @@ def distance(published: float, made: float, half_widths: float) -> float:
 def half_width(ends: Pair) -> float:
     """Return half the width of an interval."""
     return (ends[1] - ends[0]) / 2
+
+
+def compare_widths(outcome: Outcome, place: str, published: Pair, made: Pair, unit: float) -> float:
+    """Return a distance for two intervals, their ends known to `unit`, of which one is `WIDER`.
+
+    Of an event that may not happen at all, a training may have no example and no width. Where there
+    are two widths, `WIDER` times `WIDER` is noted as a problem.
+    """
+    narrow, wide = sorted(half_width(ends) for ends in (published, made))
+    if wide - unit / 2 <= WIDER * (narrow + unit / 2):
+        return 0.0
+    if narrow > 0 and wide - unit / 2 > WIDER**2 * (narrow + unit / 2):
+        told = (f"[{shown(ends[0])}, {shown(ends[1])}]" for ends in (published, made))
+        why = f"one interval is more than {WIDER**2:g} times as wide as the other"
+        outcome.problems.append(f"{place}: published {next(told)}, made {next(told)}: {why}")
+    return FAR
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -17,7 +17,15 @@ from griddispatch.pipeline import sidecar, stages
 from griddispatch.pipeline.records import write_json
 from griddispatch.pipeline.verify_files import read_sheet
 from griddispatch.pipeline.verify_outcome import Outcome, is_number
-from griddispatch.pipeline.verify_tolerances import EXACT, LEARNED, LONE, ROUNDING, TIME, Rules
+from griddispatch.pipeline.verify_tolerances import (
+    EXACT,
+    LEARNED,
+    LONE,
+    ROUNDING,
+    TIME,
+    WORDS,
+    Rules,
+)
 
 FILE = "tests/reference/smoke.json"
 
@@ -103,7 +111,7 @@ def _means(made: Path, files: Iterable[str], rules: Rules) -> dict[str, dict[str
         columns: dict[str, list[float]] = {}
         for value in read_sheet(made / file, rule).values.values():
             kind = rule.kind(value.name)
-            if kind != TIME and is_number(value.value) and math.isfinite(value.value):
+            if kind not in (TIME, WORDS) and is_number(value.value) and math.isfinite(value.value):
                 top = value.name if file.endswith(".csv") else value.name.partition(".")[0]
                 columns.setdefault(f"{top} ({kind})", []).append(float(value.value))
         means[file] = {name: [len(own), math.fsum(own) / len(own)] for name, own in columns.items()}

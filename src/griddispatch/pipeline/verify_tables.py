@@ -4,12 +4,15 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from griddispatch.pipeline.verify_outcome import Outcome, distance, half_width
+from griddispatch.pipeline.verify_outcome import Outcome, compare_widths, distance, half_width
 from griddispatch.pipeline.verify_tolerances import LONE, Tolerance
 
 _NUMBER = re.compile(r"(?<![\w.#-])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w#])")
 _INTERVAL = re.compile(rf"({_NUMBER.pattern}) \[({_NUMBER.pattern}), ({_NUMBER.pattern})\]")
 _PLAIN = {"\u2212": "-", "$-$": "-", "{[}": "[", "{]}": "]", r"\[": "[", r"\]": "]"}
+# Of a drawing: names that are drawn by lot, and numbers that are no places, but an appearance.
+_NAME = re.compile(r'\bhref="#[^"]*"|url\(#[^)]*\)|\bid="[^"]*"')
+_APPEARANCE = re.compile(r'((?:opacity|stroke-width)(?:: ?|="))(?=[\d.])')
 _HALF_A_POINT = Tolerance(absolute=0.5)  # of a picture: nobody sees it
 
 
@@ -36,7 +39,7 @@ def compare_tables(
         outcome.differs("lines", len(first), len(second), "has other rows")
     for number, (old, new) in enumerate(zip(first, second, strict=False), 1):
         place = f"line {number}"
-        if _NUMBER.sub("#", old) != _NUMBER.sub("#", new):
+        if words(old) != words(new):
             outcome.differs(place, old[:60], new[:60], "other words, or a number that is none")
             continue
         if same_data and old != new:
@@ -56,7 +59,7 @@ def compare_pictures(name: str, published: str, made: str, *, same_data: bool) -
     if not same_data:
         outcome.note = "its data changed: made again, not compared"
         return outcome
-    first, second = (re.sub(r'(#|id=")[\w.-]+', "", text) for text in (published, made))
+    first, second = (_APPEARANCE.sub(r"\1#", _NAME.sub("", t)) for t in (published, made))
     outcome.compared = 1
     outcome.same = int(first == second)
     if outcome.same:
@@ -81,10 +84,16 @@ def _compare_printed(
     if all(abs(p - q) <= 1.01 * unit for p, q in zip((x, *ends), (y, *others), strict=True)):
         return
     if ends:
-        width = half_width((ends[0], ends[1])) + half_width((others[0], others[1]))
-        outcome.changed(place, a[0], b[0], distance(x, y, width))
+        old, new = (ends[0], ends[1]), (others[0], others[1])
+        far = distance(x, y, half_width(old) + half_width(new))
+        outcome.changed(place, a[0], b[0], max(far, compare_widths(outcome, place, old, new, unit)))
     else:
         outcome.changed(place, a[0], b[0], 0.0 if lone.agree(x, y) else math.inf)
+
+
+def words(text: str) -> str:
+    """Return a text without its numbers."""
+    return _NUMBER.sub("#", _plain(text))
 
 
 def _plain(text: str) -> str:

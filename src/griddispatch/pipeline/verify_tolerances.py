@@ -13,6 +13,8 @@ learned
     another that is named ("learned share").
 time
     Measured times: there, and finite numbers.
+words
+    A sentence with learned numbers in it: the same words. Its numbers are compared elsewhere.
 """
 
 import fnmatch
@@ -27,8 +29,8 @@ import yaml
 from griddispatch.errors import InputError
 
 FILE = "paper/verify.yaml"
-EXACT, LEARNED, TIME = "exact", "learned", "time"
-BUILT_IN = (EXACT, LEARNED, TIME)
+EXACT, LEARNED, TIME, WORDS = "exact", "learned", "time", "words"
+BUILT_IN = (EXACT, LEARNED, TIME, WORDS)
 ROUNDING = "rounding"  # the tolerance within which a learned number has not changed
 LONE = "lone"  # the tolerance of a learned number that has no interval beside it
 # Files that are compared as a whole.

@@ -122,7 +122,7 @@ def write(claims: pd.DataFrame, uses: pd.DataFrame) -> None:
         "policy": Column("Best policy"),
         "metric": Column("By"),
         "shown": Column("Value"),
-        "also": Column("Not clearly worse"),
+        "also": Column("Interval reaches it"),
     }
     lines = uses.assign(shown=[_use_text(row) for row in uses.to_dict("records")])
     caption = "What to use when: the best policy, and those whose 95 % interval reaches that of it."
