@@ -45,13 +45,13 @@ SUMMARY = {
     "claims": {
         "near_equilibrium": {"holds": True, "value": 0.00233, "reach": 0.003},
         "near_bound": {"holds": True, "value": 7.7, "low": 6.9, "high": 8.3},
+        "balanced": {"holds": False, "value": 98.7, "low": 97.3, "high": 99.1},
+        "balanced_shifted": {"holds": True, "value": 95.9, "low": 95.3, "high": 96.1},
         "balanced_swings": {"holds": True, "value": 97.1},
         "inertia_known": {"holds": False, "value": 0.013, "low": -0.091, "high": 0.117},
         "bound_holds": {"holds": True, "value": 0.0},
     },
     "intervals": {
-        "balanced": {"value": 98.7, "low": 97.3, "high": 99.1},
-        "balanced_shifted": {"value": 95.9, "low": 95.3, "high": 96.1},
         "balanced_above_rule": {"value": -1.3, "low": -1.9, "high": -0.7},
     },
 }

@@ -71,7 +71,7 @@ def memory_bytes(transitions: int, env: Microgrid, config: CVaRTD3Config) -> int
 
 
 def published_bytes(transitions: int, env: Microgrid) -> int:
-    """The same of the published transition: state, action, reward, next state and end as float32."""
+    """The same of published transitions: state, action, reward, next state, end; all float32."""
     state = published_observation(env, env.reset()).shape[1]
     return 4 * transitions * (2 * state + ACTIONS + 2)
 
