@@ -15,7 +15,7 @@ SYSTEMS = ("RL-ADN", "DeltaNet", "CVaR-TD3", "TFT-MPC", "DROMARL")
 def ids(count):
     """So many ids of each system: those that the text names, and others that are made up."""
     text = "".join(path.read_text(encoding="utf-8") for path in PAPER.glob("*.typ"))
-    named = set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', text))
+    named = set(re.findall(r'"([a-z0-9-]+)"', text))
     found = {system: [] for system in SYSTEMS}
     for claim in read(PAPER / "claims.yaml").claims:
         if claim.id in named:

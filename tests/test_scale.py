@@ -205,7 +205,7 @@ def test_the_figures_label_their_lines(walked: dict[str, Walk], drawing_project:
     fig = drawn.growth_curves(timings, slopes)
     left, right, *_ = fig.axes
     slope = slopes.set_index("step").loc["Dense", "last"]
-    assert f"Dense, $N^{{{slope:.1f}}}$" in lines(left)
+    assert f"Dense, $N^{{{round(slope, 1) + 0:.1f}}}$" in lines(left)  # measured; never -0.0
     assert "Sweep, $N^{0.0}$" in lines(left)
     assert any(label.startswith("Pathwise training") for label in lines(right))
     here = [text.get_text() for text in right.texts if text.get_text() == "Nonlinear program"]
