@@ -77,7 +77,7 @@ def keep_lock(root: Path) -> None:
         kept.unlink(missing_ok=True)  # a new begin: what it will not have is not lost
         return
     content = lock.read_bytes()
-    if is_whole(content) and not _lost(root, content):
+    if _has_all(root, content):
         partial = kept.with_name(f".{kept.name}.{os.getpid()}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -103,11 +103,16 @@ def _recorded(content: bytes) -> set[str] | None:
         return None
 
 
-def _lost(root: Path, content: bytes) -> set[str]:
-    """Return the stages of dvc.yaml that only the kept copy knows: a cut at a line's end hides."""
-    kept = root / KEPT
+def _has_all(root: Path, content: bytes) -> bool:
+    """Return whether a dvc.lock is whole and has every stage of dvc.yaml that the kept copy has.
+
+    Without the copy, a cut between two stages cannot be seen.
+    """
+    found, kept = _recorded(content), root / KEPT
+    if found is None:
+        return False
     known = _recorded(kept.read_bytes()) if kept.is_file() else None
-    return ((known or set()) & set(stages.load(root))) - (_recorded(content) or set())
+    return not ((known or set()) & set(stages.load(root))) - found
 
 
 def _mend_lock(root: Path) -> Iterator[str]:
@@ -117,7 +122,7 @@ def _mend_lock(root: Path) -> Iterator[str]:
         kept.unlink(missing_ok=True)
         return
     content = lock.read_bytes()
-    if is_whole(content) and not _lost(root, content):
+    if _has_all(root, content):
         return
     if not kept.is_file() or not is_whole(kept.read_bytes()):
         raise InputError(
