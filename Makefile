@@ -8,7 +8,8 @@ unexport PYTHONPATH PYTHONHOME
 # Every command runs in .venv, whatever is active outside. What runs long takes the place of its
 # shell (exec), so that it gets the SIGTERM that make gets.
 VENV = env PATH="$$(pwd -P)/.venv/bin:$$PATH"
-PIP = PIP_USER=0 .venv/bin/python -m pip install -qq --no-input --disable-pip-version-check
+# Compiling all modules takes as long as all the rest of an installation; few are ever imported.
+PIP = PIP_USER=0 .venv/bin/python -m pip install -qq --no-compile --no-input --disable-pip-version-check
 
 ##@ Run and read
 

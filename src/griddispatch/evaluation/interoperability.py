@@ -93,7 +93,7 @@ def train_theirs(feeder: Feeder, days: int, warmup: int, seed: int) -> Policy:
         from stable_baselines3 import TD3
         from stable_baselines3.common.noise import NormalActionNoise
     except ImportError as error:
-        raise InputError("install the extra: pip install 'griddispatch[sb3]'") from error
+        raise InputError("stable-baselines3 is not installed; run make setup") from error
     c, steps = COMMON, feeder.steps
     model = TD3(
         "MlpPolicy",

@@ -125,7 +125,10 @@ def write(claims: pd.DataFrame, uses: pd.DataFrame) -> None:
         "also": Column("Interval reaches it"),
     }
     lines = uses.assign(shown=[_use_text(row) for row in uses.to_dict("records")])
-    caption = "What to use when: the best policy, and those whose 95 % interval reaches that of it."
+    caption = (
+        "What to use when: the best policy, and those whose 95 % interval reaches that of it, "
+        "without those that a paired difference shows to be worse."
+    )
     write_table(lines, "what_to_use", caption, columns)
 
 

@@ -22,6 +22,7 @@ from griddispatch.evaluation.statistics import Interval
 from griddispatch.forecasting.windows import LEVELS, lit, truth
 from griddispatch.optimization.mpc_plant import STEP_H
 from griddispatch.pipeline import paths, records
+from griddispatch.reporting.marks import mark
 from griddispatch.reporting.tables import Column, write_table
 
 STAGE = "tft_mpc"
@@ -132,22 +133,22 @@ def claims(
         load = own["series"].eq("load")
         for kind, part, reach in (("pv", own[~load], 0.45), ("load", own[load], 0.2)):
             least = float(part["skill"].min())
-            made[f"{name}: {kind} skill"] = _claim(least >= reach, value=least, reach=reach)
+            made[f"{name}: {kind} skill"] = mark(least >= reach, value=least, reach=reach)
         low, high = float(own["coverage 90"].min()), float(own["coverage 90"].max())
         inside = low >= 0.86 and high <= 0.95
-        made[f"{name}: coverage"] = _claim(inside, low=low, high=high)
+        made[f"{name}: coverage"] = mark(inside, low=low, high=high)
         wins = [_beats_all(whole, str(series)) for series in own["series"]]
         count = {"value": float(sum(wins)), "reach": float(len(wins))}
-        made[f"{name}: wins every series"] = _claim(all(wins), **count)
+        made[f"{name}: wins every series"] = mark(all(wins), **count)
         for key, reach in (("p50", 3.0), ("stochastic", 1.0)):
             gain = gains[name][key]
             holds = (
                 gain.value >= reach and gain.low > 0 and (days[name] >= 60 or name != "synthetic")
             )
-            made[f"{name}: {key} cheaper"] = _claim(holds, **gain._asdict(), reach=reach)
+            made[f"{name}: {key} cheaper"] = mark(holds, **gain._asdict(), reach=reach)
     for shape, reach in (("full", 30.0), ("block x scenarios", 30.0), ("full x scenarios", 200.0)):
         value = milliseconds[shape]
-        made[f"{shape} ms"] = _claim(value <= reach, value=value, reach=reach)
+        made[f"{shape} ms"] = mark(value <= reach, value=value, reach=reach)
     return made
 
 
@@ -155,10 +156,6 @@ def _beats_all(scores: pd.DataFrame, series: str) -> bool:
     """Whether the transformer has the lowest pinball loss over all leads of a series."""
     loss = scores[scores["series"].eq(series)].set_index("forecaster")["pinball"]
     return bool(loss[TRANSFORMER] < loss[best_baseline(scores, series)])
-
-
-def _claim(holds: bool, **numbers: float) -> dict[str, Any]:
-    return {"holds": bool(holds), **numbers}
 
 
 def save_forecasts(made: Sequence[Made], data: Profiles) -> None:

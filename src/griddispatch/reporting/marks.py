@@ -6,6 +6,11 @@ from typing import Any
 Mark = Mapping[str, Any]
 
 
+def mark(holds: bool, **numbers: float) -> dict[str, Any]:
+    """Make a mark: whether the number meets it, and the numbers by their names in `word`."""
+    return {"holds": bool(holds), **{name: float(number) for name, number in numbers.items()}}
+
+
 def word(mark: Mark) -> str:
     """Say whether a number meets its mark.
 

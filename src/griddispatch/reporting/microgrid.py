@@ -16,6 +16,7 @@ from griddispatch.evaluation.risk_comparison import Drawn, Key, keys, rows
 from griddispatch.evaluation.risk_experiments import Cell
 from griddispatch.evaluation.statistics import Interval
 from griddispatch.pipeline import paths, records
+from griddispatch.reporting.marks import mark
 from griddispatch.reporting.tables import Column, write_table
 
 STAGE = "cvar_td3"
@@ -117,30 +118,26 @@ def claims(gains: Mapping[str, Interval], facts: Mapping[str, float]) -> dict[st
     at_rule, ru_rule = gains["objective"], gains["ru_objective"]
     spent = facts["update_ms"] + facts["step_ms"]
     return {
-        "hedge_exists": _claim(hedge.low > 0, **hedge._asdict()),
-        "hedge_size": _claim(
+        "hedge_exists": mark(hedge.low > 0, **hedge._asdict()),
+        "hedge_size": mark(
             off.value >= 12 and premium.value <= 3.5, **off._asdict(), premium=premium.value
         ),
-        "neutral_near_bound": _claim(gap.value <= 4, **gap._asdict(), reach=4),
-        "learner_reaches_rule": _claim(at_rule.value >= 0, **at_rule._asdict()),
-        "ru_reaches_rule": _claim(ru_rule.value >= 0, **ru_rule._asdict()),
-        "learner_cuts_tail": _claim(gains["tail"].low > 0, **gains["tail"]._asdict()),
-        "ru_cuts_tail": _claim(gains["ru_tail"].low > 0, **gains["ru_tail"]._asdict()),
-        "published_cuts_tail": _claim(gains["published"].low > 0, **gains["published"]._asdict()),
-        "past_penalty_is_inert": _claim(facts["gradient_past"] == 0, value=facts["gradient_past"]),
-        "published_chp_never_starts": _claim(facts["starts"] == 0, value=facts["starts"]),
-        "no_violations": _claim(facts["outside"] == 0, value=facts["outside"]),
-        "fast": _claim(spent <= HALF_MS, value=spent, reach=HALF_MS),
-        "memory": _claim(
+        "neutral_near_bound": mark(gap.value <= 4, **gap._asdict(), reach=4),
+        "learner_reaches_rule": mark(at_rule.value >= 0, **at_rule._asdict()),
+        "ru_reaches_rule": mark(ru_rule.value >= 0, **ru_rule._asdict()),
+        "learner_cuts_tail": mark(gains["tail"].low > 0, **gains["tail"]._asdict()),
+        "ru_cuts_tail": mark(gains["ru_tail"].low > 0, **gains["ru_tail"]._asdict()),
+        "published_cuts_tail": mark(gains["published"].low > 0, **gains["published"]._asdict()),
+        "past_penalty_is_inert": mark(facts["gradient_past"] == 0, value=facts["gradient_past"]),
+        "published_chp_never_starts": mark(facts["starts"] == 0, value=facts["starts"]),
+        "no_violations": mark(facts["outside"] == 0, value=facts["outside"]),
+        "fast": mark(spent <= HALF_MS, value=spent, reach=HALF_MS),
+        "memory": mark(
             facts["memory_mb"] <= CLAIMED_MB, value=facts["memory_mb"], reach=CLAIMED_MB
         ),
-        "commitment": _claim(facts["commitment"] <= 1e-4, value=facts["commitment"]),
-        "bound_holds": _claim(facts["beaten"] == 0, value=facts["beaten"]),
+        "commitment": mark(facts["commitment"] <= 1e-4, value=facts["commitment"]),
+        "bound_holds": mark(facts["beaten"] == 0, value=facts["beaten"]),
     }
-
-
-def _claim(holds: bool, **numbers: float) -> dict[str, Any]:
-    return {"holds": bool(holds), **numbers}
 
 
 def best_by_validation(cells: Sequence[Cell], weight: float) -> Cell:

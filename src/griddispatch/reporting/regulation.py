@@ -13,6 +13,7 @@ from griddispatch.evaluation.regulation_comparison import KEYS, Violations
 from griddispatch.evaluation.regulation_experiments import Cell
 from griddispatch.evaluation.statistics import Interval
 from griddispatch.pipeline import paths, records
+from griddispatch.reporting.marks import mark
 from griddispatch.reporting.tables import Column, write_table
 
 STAGE = "deltanet"
@@ -104,21 +105,17 @@ def claims(
     fewest = min(v.setpoints for v in violated.values())
     tuned, precision, cost = (gains[name] for name in ("tuned", "precision", "mileage"))
     return {
-        "no_violations": _claim(most == 0, value=most, setpoints=fewest),
-        "tuned_score": _claim(score["tuned"] >= 0.975, value=score["tuned"], reach=0.975),
-        "pathwise_score": _claim(score["pathwise"] >= 0.98, value=score["pathwise"], reach=0.98),
-        "ppo_score": _claim(score["ppo"] >= 0.95, value=score["ppo"], reach=0.95),
-        "ppo_above_tuned": _claim(score["ppo"] > score["tuned"], value=score["ppo"]),
-        "below_tuned": _claim(tuned.value >= 10 and tuned.low > 0, **tuned._asdict(), reach=10),
-        "tracks_better": _claim(precision.low > 0, **precision._asdict()),
-        "moves_cheaper": _claim(cost.low > 0, **cost._asdict()),
-        "equivalent_regd": _claim(abs(ratio["RegD"] - 1) <= 0.05, value=ratio["RegD"], reach=1.05),
-        "equivalent_rega": _claim(abs(ratio["RegA"] - 1) <= 0.05, value=ratio["RegA"], reach=1.05),
+        "no_violations": mark(most == 0, value=most, setpoints=fewest),
+        "tuned_score": mark(score["tuned"] >= 0.975, value=score["tuned"], reach=0.975),
+        "pathwise_score": mark(score["pathwise"] >= 0.98, value=score["pathwise"], reach=0.98),
+        "ppo_score": mark(score["ppo"] >= 0.95, value=score["ppo"], reach=0.95),
+        "ppo_above_tuned": mark(score["ppo"] > score["tuned"], value=score["ppo"]),
+        "below_tuned": mark(tuned.value >= 10 and tuned.low > 0, **tuned._asdict(), reach=10),
+        "tracks_better": mark(precision.low > 0, **precision._asdict()),
+        "moves_cheaper": mark(cost.low > 0, **cost._asdict()),
+        "equivalent_regd": mark(abs(ratio["RegD"] - 1) <= 0.05, value=ratio["RegD"], reach=1.05),
+        "equivalent_rega": mark(abs(ratio["RegA"] - 1) <= 0.05, value=ratio["RegA"], reach=1.05),
     }
-
-
-def _claim(holds: bool, **numbers: float) -> dict[str, Any]:
-    return {"holds": bool(holds), **numbers}
 
 
 def hand_on(cells: Sequence[Cell], hours: pd.DataFrame, milliseconds: Mapping[str, float]) -> None:

@@ -16,6 +16,7 @@ from griddispatch.evaluation.vpp_comparison import keys, rows
 from griddispatch.evaluation.vpp_experiments import Cell, Watched
 from griddispatch.forecasting.demand_models import DemandModel
 from griddispatch.pipeline import paths, records
+from griddispatch.reporting.marks import mark
 from griddispatch.reporting.tables import Column, write_table
 
 STAGE = "dromarl"
@@ -189,49 +190,45 @@ def claims(gains: Mapping[str, Interval], facts: Mapping[str, float]) -> dict[st
     """
     gap, tail, premium = gains["gap"], gains["tail"], gains["premium"]
     made = {
-        "near_equilibrium": _claim(
+        "near_equilibrium": mark(
             facts["exploitability"] <= EXPLOITABILITY,
             value=facts["exploitability"],
             reach=EXPLOITABILITY,
         ),
-        "near_bound": _claim(gap.value <= GAP, **gap._asdict(), reach=GAP),
-        "balanced": _claim(facts["balanced"] >= BALANCED, value=facts["balanced"], reach=BALANCED),
-        "balanced_shifted": _claim(
+        "near_bound": mark(gap.value <= GAP, **gap._asdict(), reach=GAP),
+        "balanced": mark(facts["balanced"] >= BALANCED, value=facts["balanced"], reach=BALANCED),
+        "balanced_shifted": mark(
             facts["balanced_shifted"] >= BALANCED_SHIFTED,
             value=facts["balanced_shifted"],
             reach=BALANCED_SHIFTED,
         ),
-        "robust_tail": _claim(
+        "robust_tail": mark(
             tail.value >= TAIL_CUT and tail.low > 0 and premium.value <= PREMIUM,
             **tail._asdict(),
             reach=TAIL_CUT,
             premium=premium.value,
         ),
-        "world_model": _claim(
+        "world_model": mark(
             gains["crps"].value >= CRPS_GAIN, **gains["crps"]._asdict(), reach=CRPS_GAIN
         ),
         "beats_margin_rule": _positive(gains["margin"]),
         "beats_maddpg": _positive(gains["maddpg"]),
         "literal_helps": _positive(gains["literal"]),
         "inertia_known": _positive(gains["inertia_known"]),
-        "balanced_swings": _claim(
+        "balanced_swings": mark(
             facts["balanced_swings"] >= BALANCED_SHIFTED,
             value=facts["balanced_swings"],
             reach=BALANCED_SHIFTED,
         ),
-        "no_violations": _claim(facts["violations"] == 0, value=facts["violations"]),
-        "bound_holds": _claim(facts["beaten"] == 0, value=facts["beaten"]),
+        "no_violations": mark(facts["violations"] == 0, value=facts["violations"]),
+        "bound_holds": mark(facts["beaten"] == 0, value=facts["beaten"]),
     }
     parts = {f"part_{p.replace(' ', '_')}": _positive(gains[f"part {p}"]) for p in PARTS}
     return made | parts
 
 
-def _claim(holds: bool, **numbers: float) -> dict[str, Any]:
-    return {"holds": bool(holds), **{k: float(v) for k, v in numbers.items()}}
-
-
 def _positive(gain: Interval) -> dict[str, Any]:
-    return _claim(gain.low > 0, **gain._asdict())
+    return mark(gain.low > 0, **gain._asdict())
 
 
 def balanced_swings(played: Sequence[Watched], low: float = 0.2, high: float = 0.4) -> float:
