@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from griddispatch.pipeline import schedule, smoke, stages
 
@@ -90,16 +92,46 @@ def test_a_stage_that_finishes_while_the_lock_is_held_does_not_run_again(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("workers", "jobs", "each"), [(1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 2, 2), (8, 4, 2), (16, 4, 4)]
+    ("workers", "jobs", "beside", "alone"),
+    [(1, 1, 1, 1), (2, 2, 1, 2), (3, 2, 1, 3), (4, 2, 2, 4), (8, 4, 2, 8), (16, 4, 4, 16)],
 )
-def test_the_processors_are_divided(workers: int, jobs: int, each: int) -> None:
-    assert schedule.shared(workers) == (jobs, each)
+def test_the_processors_are_divided(workers: int, jobs: int, beside: int, alone: int) -> None:
+    declared = stages.load(ROOT)
+    before = schedule.needs(declared)
+    assert schedule.at_once(workers) == jobs
+    assert schedule.share("dromarl", declared, before, workers) == beside
+    last = ["rl_adn_results", "results_tables", "paper"]  # each needs the one before
+    assert schedule.share("rl_adn_results", last, before, workers) == alone
 
 
 def test_each_stage_is_told_its_share(tmp_path: Path) -> None:
-    root = project(tmp_path, {"only": (["seed.txt"], "echo $GRIDDISPATCH_WORKERS > only.txt")})
-    schedule.reproduce(root, 8, smoke.environment(ROOT))
-    assert (root / "only.txt").read_text() == "2\n"
+    tell = "echo $GRIDDISPATCH_WORKERS > {0}.txt"
+    work = {name: (["seed.txt"], tell.format(name)) for name in ("left", "right")}
+    root = project(tmp_path, work | {"last": (["left.txt", "right.txt"], tell.format("last"))})
+    schedule.reproduce(root, 4, smoke.environment(ROOT))
+    told = {name: (root / f"{name}.txt").read_text() for name in ("left", "right", "last")}
+    assert told == {"left": "2\n", "right": "2\n", "last": "4\n"}
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_no_more_workers_than_there_are(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 8), "stages")
+    workers = data.draw(st.integers(1, 20), "workers")
+    before: dict[str, set[str]] = {}
+    for name in map(str, range(count)):
+        before[name] = data.draw(st.sets(st.sampled_from([*before] or ["0"])), name) - {name}
+    left, running = set(before), dict[str, int]()
+    while left:
+        ready = sorted(name for name in left - {*running} if not before[name] & left)
+        if ready and len(running) < schedule.at_once(workers):
+            running[ready[0]] = schedule.share(ready[0], left, before, workers)
+            assert running[ready[0]] >= 1
+            assert sum(running.values()) <= workers
+        else:
+            ended = data.draw(st.sampled_from(sorted(running)), "ended")
+            left.remove(ended)
+            del running[ended]
 
 
 def test_the_longest_way_begins_first(tmp_path: Path) -> None:
@@ -123,12 +155,19 @@ def test_the_longest_way_begins_first(tmp_path: Path) -> None:
 
 def test_the_time_of_a_schedule_is_that_of_its_longest_line() -> None:
     declared = stages.load(ROOT)
-    seconds = {name: 60 * stage.minutes for name, stage in declared.items()}
-    total = sum(seconds.values())
-    assert schedule.elapsed(declared, seconds, 1) == pytest.approx(total)
-    assert total / 2 <= schedule.elapsed(declared, seconds, 2) < 0.6 * total
-    longest = max(schedule.longest_way(declared).values())
-    assert schedule.elapsed(declared, seconds, len(declared)) == pytest.approx(60 * longest)
+    total = 60 * sum(stage.minutes for stage in declared.values())
+    alike = {name: lambda _, one=stage: 60 * one.minutes for name, stage in declared.items()}
+    assert schedule.elapsed(declared, alike, 1) == pytest.approx(total)
+    assert total / 2 <= schedule.elapsed(declared, alike, 2) < 0.6 * total
+    longest = 60 * max(schedule.longest_way(declared).values())
+    assert longest <= schedule.elapsed(declared, alike, 8) < total / 2
+
+
+def test_the_last_stages_have_all_workers_to_themselves() -> None:
+    head = stages.Stage("head", "head", (), ("one",), (), 1.0)
+    tail = stages.Stage("tail", "tail", ("one",), ("two",), (), 1.0)
+    halved = {"head": lambda workers: 8.0 / workers, "tail": lambda workers: 4.0 / workers}
+    assert schedule.elapsed({"head": head, "tail": tail}, halved, 4) == pytest.approx(3.0)
 
 
 def test_only_what_changed_and_what_needs_it_runs_again(tmp_path: Path) -> None:

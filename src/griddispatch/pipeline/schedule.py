@@ -3,7 +3,8 @@
 ``dvc repro`` runs one stage after the other. While a notebook imports, draws and renders, or waits
 for its last cell, the other processors are idle. Here, stages that do not need each other run
 beside each other, each by its own ``dvc repro --single-item``, and share the processors; the stage
-at the head of the longest way through the rest begins first. Results do not depend on it.
+at the head of the longest way through the rest begins first, and one that nothing is left to run
+beside has all processors to itself. Results do not depend on it.
 
 DVC lets several runs share a project as long as no two write the same file, and locks it for the
 moments in which it reads or writes its own records; a run that meets this lock waits for it. One
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,23 +114,48 @@ def longest_way(declared: Mapping[str, Stage]) -> dict[str, float]:
     return {name: way(name) for name in declared}
 
 
-def shared(workers: int) -> tuple[int, int]:
-    """Return how many stages run at once, and the workers of each, for a number of workers."""
-    jobs = min(workers, max(2, min(_AT_ONCE, workers // 2)))
-    return jobs, workers // jobs
+def at_once(workers: int) -> int:
+    """Return how many stages may run at the same time, for a number of workers."""
+    return min(workers, max(2, min(_AT_ONCE, workers // 2)))
 
 
-def elapsed(declared: Mapping[str, Stage], seconds: Mapping[str, float], jobs: int) -> float:
-    """Return how long `reproduce` takes for stages of so many seconds, `jobs` of them at once."""
+def share(name: str, left: Iterable[str], before: Mapping[str, set[str]], workers: int) -> int:
+    """Return the workers of a stage that begins while others are left, running or waiting.
+
+    They are divided among the stages that may run at once: fewer at the end, where most of what is
+    left needs this one. All together keep to the number: each that still runs was counted when this
+    one's turn was still to come, and this one counts it.
+
+    Parameters
+    ----------
+    name
+        The stage.
+    left
+        All that have not ended, with or without this one.
+    before
+        Stage -> those that it needs, as `needs` returns it.
+    workers
+        Processes in all.
+    """
+    after = {one: [other for other, own in before.items() if one in own] for one in before}
+    beside = 1 + len(set(left) - reach(after, [name]))
+    return workers // min(at_once(workers), beside)
+
+
+def elapsed(
+    declared: Mapping[str, Stage], seconds: Mapping[str, Callable[[int], float]], workers: int
+) -> float:
+    """Return how long `reproduce` takes for stages of so many seconds with a number of workers."""
     way, before = longest_way(declared), needs(declared)
     waiting = sorted(seconds, key=lambda name: -way[name])
     running: dict[str, float] = {}  # stage -> when it ends
+    jobs = at_once(workers)
     now = 0.0
     while waiting or running:
         left = {*waiting, *running}
         for name in [name for name in waiting if not before[name] & left][: jobs - len(running)]:
             waiting.remove(name)
-            running[name] = now + seconds[name]
+            running[name] = now + seconds[name](share(name, left, before, workers))
         ended = min(running, key=lambda name: running[name])
         now = running.pop(ended)
     return now
@@ -163,8 +189,7 @@ def reproduce(
     chosen = set(declared) if names is None else set(names)
     way, before = longest_way(declared), needs(declared)
     waiting = sorted(chosen, key=lambda name: -way[name])
-    jobs, each = shared(workers)
-    surroundings = {**environment, executors.WORKERS: str(each)}
+    jobs = at_once(workers)
     finished: list[Done] = []
     running: set[Future[Done]] = set()
     failed: list[Done] = []
@@ -176,6 +201,8 @@ def reproduce(
                 ready = [name for name in waiting if not before[name] & left]
                 for name in ready[: 0 if failed else jobs - len(running)]:
                     waiting.remove(name)
+                    each = share(name, left, before, workers)
+                    surroundings = {**environment, executors.WORKERS: str(each)}
                     running.add(pool.submit(_run, root, name, surroundings, stopped))
                 if not running:
                     break

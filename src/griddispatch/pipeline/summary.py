@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,8 @@ def _took(record: Mapping[str, Any] | None) -> str:
 
 def _in_all(declared: Mapping[str, stages.Stage], run: Mapping[str, Mapping[str, Any]]) -> str:
     """Return how long all of them take by these seconds, as `schedule` runs them."""
-    found = []
-    for jobs, each in map(schedule.shared, WORKERS):
-        seconds = {name: durations.with_workers(record, each) for name, record in run.items()}
-        found.append(schedule.elapsed(declared, seconds, jobs))
-    return _clocks(*found)
+    seconds = {name: partial(durations.with_workers, record) for name, record in run.items()}
+    return _clocks(*(schedule.elapsed(declared, seconds, count) for count in WORKERS))
 
 
 def _clocks(*seconds: float) -> str:
