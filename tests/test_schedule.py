@@ -153,7 +153,9 @@ def test_the_longest_way_begins_first(tmp_path: Path) -> None:
     assert (root / "order").read_text().split() == ["head", "long", "tail", "short"]
 
 
-def test_the_time_of_a_schedule_is_that_of_its_longest_line() -> None:
+def test_the_time_of_a_schedule_is_that_of_its_longest_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     declared = stages.load(ROOT)
     total = 60 * sum(stage.minutes for stage in declared.values())
     alike = {name: lambda _, one=stage: 60 * one.minutes for name, stage in declared.items()}
@@ -161,6 +163,8 @@ def test_the_time_of_a_schedule_is_that_of_its_longest_line() -> None:
     assert total / 2 <= schedule.elapsed(declared, alike, 2) < 0.6 * total
     longest = 60 * max(schedule.longest_way(declared).values())
     assert longest <= schedule.elapsed(declared, alike, 8) < total / 2
+    monkeypatch.setattr(schedule, "at_once", lambda _: len(declared))
+    assert schedule.elapsed(declared, alike, len(declared)) == pytest.approx(longest)
 
 
 def test_the_last_stages_have_all_workers_to_themselves() -> None:

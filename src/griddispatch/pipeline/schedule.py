@@ -88,6 +88,11 @@ def _above(name: str) -> list[str]:
     return [str(folder) for folder in PurePosixPath(name).parents]
 
 
+def needed_by(before: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    """Stage -> the stages that need it: `needs` the other way round."""
+    return {name: [other for other, own in before.items() if name in own] for name in before}
+
+
 def reach(edges: Mapping[str, Iterable[str]], begin: Iterable[str]) -> set[str]:
     """Return `begin` and all that can be reached from it along the edges."""
     found: set[str] = set()
@@ -102,13 +107,12 @@ def reach(edges: Mapping[str, Iterable[str]], begin: Iterable[str]) -> set[str]:
 
 def longest_way(declared: Mapping[str, Stage]) -> dict[str, float]:
     """Stage -> minutes of the longest way from its begin to the end of the pipeline."""
-    before = needs(declared)
+    after = needed_by(needs(declared))
     ways: dict[str, float] = {}
 
     def way(name: str) -> float:
         if name not in ways:
-            after = (way(other) for other, own in before.items() if name in own)
-            ways[name] = declared[name].minutes + max(after, default=0.0)
+            ways[name] = declared[name].minutes + max(map(way, after[name]), default=0.0)
         return ways[name]
 
     return {name: way(name) for name in declared}
@@ -137,8 +141,7 @@ def share(name: str, left: Iterable[str], before: Mapping[str, set[str]], worker
     workers
         Processes in all.
     """
-    after = {one: [other for other, own in before.items() if one in own] for one in before}
-    beside = 1 + len(set(left) - reach(after, [name]))
+    beside = 1 + len(set(left) - reach(needed_by(before), [name]))
     return workers // min(at_once(workers), beside)
 
 
@@ -281,8 +284,7 @@ def stale(root: Path, names: Iterable[str]) -> set[str]:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ScheduleError(f"dvc status failed:\n{done.stderr.strip()}")
-    before = needs(stages.load(root))
-    after = {name: [other for other, own in before.items() if name in own] for name in before}
+    after = needed_by(needs(stages.load(root)))
     return reach(after, json.loads(done.stdout)) & set(names)
 
 
